@@ -1,0 +1,58 @@
+//! Every bound of the protocol, in one place.
+
+/// Longest frame, in bytes, that a peer accepts unless it negotiated another (F-3).
+pub const MAX_FRAME: usize = 64 * 1024;
+/// Longest message, in bytes, after its fragments are joined.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+/// Most WebSocket fragments of one message. Empty fragments cost no bytes, so bytes alone bound nothing.
+pub const MAX_FRAGMENTS: u32 = 1024;
+/// Deepest nesting of a payload: `{}` is 1, `{"a":[]}` is 2 (F-5).
+pub const MAX_NESTING: usize = 32;
+/// Longest event or channel name, in bytes (C-1).
+pub const MAX_NAME: usize = 128;
+/// Longest idempotency key, in bytes.
+pub const MAX_KEY: usize = 64;
+/// Highest sequence number: the last integer that a JSON number holds exactly in every language (F-2).
+pub const MAX_SEQ: u64 = (1 << 53) - 1;
+/// Most numbered frames of one session in flight, unacked (D-7).
+pub const MAX_IN_FLIGHT: u32 = 1024;
+/// Most channels of one session.
+pub const MAX_CHANNELS: usize = 100;
+/// Most events that a server replays in one page.
+pub const REPLAY_PAGE: usize = 1000;
+/// A new connection's first frame must arrive within this many milliseconds.
+pub const FIRST_FRAME_MS: u64 = 10_000;
+/// One frame must be complete within this many milliseconds of its first byte (L-1).
+pub const FRAME_MS: u64 = 30_000;
+/// Longest text of a peer that we repeat in an error or a log line, in bytes.
+pub const MAX_QUOTE: usize = 256;
+
+/// What a decoder accepts from a peer.
+///
+/// The defaults are the constants of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest frame in bytes.
+    pub max_frame: usize,
+    /// Deepest nesting of a payload.
+    pub max_nesting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: MAX_FRAME,
+            max_nesting: MAX_NESTING,
+        }
+    }
+}
+
+/// Cuts a peer's text to what may be repeated to a user: [`MAX_QUOTE`] bytes, on a character boundary.
+#[must_use]
+pub fn quote(text: &str) -> &str {
+    let mut end = text.len().min(MAX_QUOTE);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
