@@ -1,4 +1,10 @@
 //! Frames as they stand on the wire: read, written, and refused.
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test helper fails its test"
+)]
 
 use actix_realtime_protocol::{
     Ack, Action, CloseCode, DecodeError, ErrorAction, ErrorCode, Event, Frame, IncarnationRef, Key, Limits,
