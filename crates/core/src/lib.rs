@@ -1,0 +1,9 @@
+//! The decisions of actix-realtime, as state machines without a clock, without IO and without actix.
+//!
+//! A machine has three doors: `handle_*(.., now)` takes what happened, `poll_output` gives out what to do, one
+//! thing at a time until there is none, and `poll_timeout` says when to come back with `handle_timeout`. The actors
+//! that drive them only move messages.
+
+pub mod numbering;
+pub mod store;
+pub mod transport;

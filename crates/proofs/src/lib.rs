@@ -1,0 +1,1 @@
+//! Programs that prove the promises of actix-realtime: power cuts, kills, simulation.

@@ -1,0 +1,1 @@
+//! The server side of actix-realtime, embeddable in any actix-web app.

@@ -1,0 +1,1 @@
+//! The outbox of actix-realtime on disk (redb) and in memory.

@@ -1,0 +1,1 @@
+//! WebSocket links of actix-realtime on awc.

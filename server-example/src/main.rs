@@ -1,0 +1,3 @@
+//! A ready-made actix-realtime server.
+
+fn main() {}
