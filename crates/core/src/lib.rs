@@ -4,6 +4,12 @@
 //! thing at a time until there is none, and `poll_timeout` says when to come back with `handle_timeout`. The actors
 //! that drive them only move messages.
 
+pub mod config;
+pub mod draft;
+pub mod endpoint;
+pub mod heartbeat;
+pub mod link;
 pub mod numbering;
+pub mod retry;
 pub mod store;
 pub mod transport;

@@ -90,7 +90,6 @@ pub trait LinkWriter {
 
 /// What a link says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum LinkEvent {
     /// Whole text messages in order, as many as had arrived: never none.
     Frames(Vec<ByteString>),

@@ -2,7 +2,6 @@ use std::fmt;
 
 /// What an end of a link, a refused upgrade or an error demands of the client (L-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Action {
     /// Come back with backoff and jitter.
     Reconnect,
@@ -112,7 +111,6 @@ pub const fn action_of_status(status: u16) -> Action {
 
 /// What an `error` frame tells its receiver to do (D-6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ErrorAction {
     /// The message is consumed and refused: put it aside and go on.
     Reject,

@@ -5,7 +5,6 @@ use crate::{ErrorAction, ErrorCode, Text};
 
 /// One frame, borrowed from the text that it was decoded from (F-1).
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Frame<'a> {
     /// A message, either way.
     Event(Event<'a>),
@@ -208,7 +207,6 @@ const fn is_false(value: &bool) -> bool {
 
 /// A `meta` frame: its `event` says what, its `payload` has the arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Meta<'a> {
     /// The baseline's heartbeat; answered with `pong`, never relied on (L-1).
     Ping,

@@ -1,0 +1,112 @@
+//! Where a client connects to.
+
+use std::{fmt, net::IpAddr};
+
+use crate::config::ConfigError;
+
+/// A `ws:` or `wss:` URL without credentials.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    url: String,
+    /// Length of scheme, host, port and path: what may be shown, and what the store knows the server by.
+    public: usize,
+    host: String,
+    secure: bool,
+}
+
+impl Endpoint {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`] where it is not `ws:` or `wss:` with a host, has a user or a password in it, or a token
+    /// in its query: a URL ends up in logs, so a secret has no place in it.
+    pub fn parse(url: &str) -> Result<Self, ConfigError> {
+        let refuse = |reason| ConfigError::Url { reason };
+        if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(refuse("it has white space or control characters in it"));
+        }
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| refuse("it must begin with ws:// or wss://"))?;
+        let secure = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
+            _ => return Err(refuse("it must begin with ws:// or wss://")),
+        };
+        let url = url.split('#').next().unwrap_or_default();
+        let public = url.split('?').next().unwrap_or_default().len();
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(refuse("it has credentials in it; use token(..)"));
+        }
+        let host = match authority.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+            Some((v6, _)) => v6,
+            None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+        };
+        if host.is_empty() {
+            return Err(refuse("it has no host"));
+        }
+        let query = &url[public..];
+        let names = query
+            .trim_start_matches('?')
+            .split('&')
+            .filter_map(|pair| pair.split('=').next());
+        if names
+            .map(str::to_ascii_lowercase)
+            .any(|name| SECRET_NAMES.contains(&name.as_str()))
+        {
+            return Err(refuse(
+                "its query has a token in it, which would end up in logs; use token(..)",
+            ));
+        }
+        Ok(Self {
+            url: url.to_owned(),
+            public,
+            host: host.to_owned(),
+            secure,
+        })
+    }
+
+    /// The whole URL, for the transport alone.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The URL without its query: what may be shown.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.url[..self.public]
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether what is sent there can be read on the way: not encrypted, and not to this machine itself.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let loopback = self.host.eq_ignore_ascii_case("localhost")
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        !self.secure && !loopback
+    }
+}
+
+const SECRET_NAMES: [&str; 6] = ["token", "access_token", "auth", "api_key", "apikey", "password"];
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.address())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.address())
+    }
+}

@@ -1,0 +1,163 @@
+//! Decides when a link is dead (L-1).
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+
+/// What the heartbeat wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Ask the peer for a sign of life.
+    Ping,
+    /// The peer gave none: end the link.
+    LinkLost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No link, or one that is not being read because the application is behind.
+    Idle,
+    /// Whatever arrives is life; a ping goes out when nothing has for an interval.
+    Listening { quiet_since: Instant },
+    /// A ping is out.
+    Waiting { until: Instant },
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Heartbeat {
+    interval: Duration,
+    timeout: Duration,
+    state: State,
+    output: Option<Output>,
+}
+
+impl Heartbeat {
+    /// A heartbeat without a link.
+    #[must_use]
+    pub const fn new(config: &Config) -> Self {
+        Self {
+            interval: config.heartbeat_interval,
+            timeout: config.heartbeat_timeout,
+            state: State::Idle,
+            output: None,
+        }
+    }
+
+    /// A link is up, or is read again after a pause.
+    pub fn handle_link_up(&mut self, now: Instant) {
+        self.state = State::Listening { quiet_since: now };
+    }
+
+    /// The link is gone, or is not being read: silence would prove nothing.
+    pub fn handle_link_down(&mut self) {
+        (self.state, self.output) = (State::Idle, None);
+    }
+
+    /// Something arrived: any frame is life.
+    pub fn handle_activity(&mut self, now: Instant) {
+        if self.state != State::Idle {
+            self.state = State::Listening { quiet_since: now };
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.state {
+            State::Listening { quiet_since } if now >= quiet_since + self.interval => {
+                self.state = State::Waiting {
+                    until: now + self.timeout,
+                };
+                self.output = Some(Output::Ping);
+            }
+            State::Waiting { until } if now >= until => {
+                self.state = State::Idle;
+                self.output = Some(Output::LinkLost);
+            }
+            State::Idle | State::Listening { .. } | State::Waiting { .. } => {}
+        }
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.output.take()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Idle => None,
+            State::Listening { quiet_since } => Some(quiet_since + self.interval),
+            State::Waiting { until } => Some(until),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do, and there is no other way to get one"
+    )]
+    fn begin() -> (Heartbeat, Instant) {
+        let config = Config::builder("wss://example.test/ws").build().unwrap();
+        (Heartbeat::new(&config), Instant::now())
+    }
+
+    fn at(heartbeat: &mut Heartbeat, now: Instant) -> Option<Output> {
+        heartbeat.handle_timeout(now);
+        heartbeat.poll_output()
+    }
+
+    // [L-1]
+    #[test]
+    fn an_idle_link_is_probed_and_a_silent_one_is_lost_after_interval_and_timeout() {
+        let (mut heartbeat, start) = begin();
+        let seconds = |s| start + Duration::from_secs(s);
+        heartbeat.handle_link_up(start);
+        assert_eq!(heartbeat.poll_timeout(), Some(seconds(25)));
+        assert_eq!(at(&mut heartbeat, seconds(24)), None);
+        assert_eq!(at(&mut heartbeat, seconds(25)), Some(Output::Ping));
+        assert_eq!(at(&mut heartbeat, seconds(34)), None);
+        assert_eq!(at(&mut heartbeat, seconds(35)), Some(Output::LinkLost));
+        assert_eq!(heartbeat.poll_timeout(), None);
+    }
+
+    // [L-1]
+    #[test]
+    fn any_frame_is_life_and_a_busy_link_is_never_probed() {
+        let (mut heartbeat, start) = begin();
+        heartbeat.handle_link_up(start);
+        for second in (10..500).step_by(10) {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(at(&mut heartbeat, now), None);
+            heartbeat.handle_activity(now);
+        }
+        let quiet = start + Duration::from_secs(490 + 25);
+        assert_eq!(at(&mut heartbeat, quiet), Some(Output::Ping));
+        heartbeat.handle_activity(quiet + Duration::from_secs(9));
+        assert_eq!(at(&mut heartbeat, quiet + Duration::from_secs(10)), None);
+    }
+
+    #[test]
+    fn a_link_that_is_not_read_is_not_judged() {
+        let (mut heartbeat, start) = begin();
+        heartbeat.handle_link_up(start);
+        heartbeat.handle_link_down();
+        heartbeat.handle_activity(start);
+        assert_eq!(heartbeat.poll_timeout(), None);
+        assert_eq!(at(&mut heartbeat, start + Duration::from_secs(1000)), None);
+    }
+
+    #[test]
+    fn an_overdue_probe_is_sent_once() {
+        let (mut heartbeat, start) = begin();
+        heartbeat.handle_link_up(start);
+        let late = start + Duration::from_secs(3600);
+        assert_eq!(at(&mut heartbeat, late), Some(Output::Ping));
+        assert_eq!(heartbeat.poll_timeout(), Some(late + Duration::from_secs(10)));
+    }
+}

@@ -1,0 +1,546 @@
+//! When to dial, when to wait, when to give up (L-3, L-4, L-5).
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use actix_realtime_protocol::Action;
+
+use crate::{
+    config::Config,
+    retry::Retry,
+    transport::{LinkEnd, OpenError},
+};
+
+/// Where the client stands, as the application sees it. The names are the original's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// There is no link, and none is wanted.
+    Disconnected {
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// The first link is being opened.
+    Connecting,
+    /// The session is up: the server has answered `resume`.
+    Connected,
+    /// The link is gone, or could not be opened; the client comes back by itself.
+    Reconnecting {
+        /// Which attempt comes next, from 1.
+        attempt: u32,
+        /// How long the client waits before it.
+        delay: Duration,
+        /// Why the last link is gone.
+        reason: EndReason,
+    },
+    /// The client does not come back until it is told to connect. What waits in the outbox stays there.
+    Failed {
+        /// Why.
+        reason: FailReason,
+    },
+}
+
+/// Why no link is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The client was started without connecting.
+    NotConnectedYet,
+    /// The application asked for it.
+    ByRequest,
+    /// The client is shut down.
+    ShutDown,
+}
+
+/// Why a link is gone, or never came to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(OpenError),
+    /// It ended.
+    #[error(transparent)]
+    Link(LinkEnd),
+    /// The server refused to go on with an `error` frame.
+    #[error("refused by the server: {code}")]
+    Refused {
+        /// What the frame demands.
+        action: Action,
+        /// Its code, cut at 256 bytes.
+        code: String,
+    },
+    /// The actor that held it panicked.
+    #[error("the connection actor panicked")]
+    Panicked,
+}
+
+impl EndReason {
+    /// What this end demands (L-3).
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Open(error) => error.action(),
+            Self::Link(end) => end.action(),
+            Self::Refused { action, .. } => *action,
+            Self::Panicked => Action::Reconnect,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Open(error) => error.retry_after(),
+            Self::Link(end) => end.retry_after(),
+            Self::Refused { .. } | Self::Panicked => None,
+        }
+    }
+}
+
+/// Why the client does not come back by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FailReason {
+    /// Trying again cannot help: forbidden, superseded, a wrong URL.
+    #[error("{0}")]
+    Final(EndReason),
+    /// The token is not good.
+    #[error("the token is not accepted: {0}")]
+    Unauthorized(EndReason),
+    /// `max_retries` attempts in a row have failed.
+    #[error("gave up after {attempts} attempts, the last: {reason}")]
+    RetriesExhausted {
+        /// How many.
+        attempts: u32,
+        /// Why the last one failed.
+        reason: EndReason,
+    },
+    /// The store belongs to another principal, and messages wait in it.
+    #[error("the store belongs to {bound:?}, the server knows us as {offered:?}")]
+    IdentityChanged {
+        /// Whom the store is bound to.
+        bound: String,
+        /// Whom the server named.
+        offered: String,
+    },
+    /// More actors panicked than the budget allows.
+    #[error("too many panics, the last in {actor}: {message}")]
+    TooManyPanics {
+        /// The actor that panicked last.
+        actor: String,
+        /// Its panic's message, cut at 256 bytes.
+        message: String,
+    },
+    /// The store cannot be opened, and trying again cannot help.
+    #[error("the store cannot be opened: {0}")]
+    Store(String),
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected { reason } => write!(f, "disconnected ({reason:?})"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Connected => f.write_str("connected"),
+            Self::Reconnecting {
+                attempt,
+                delay,
+                reason,
+            } => {
+                write!(f, "reconnecting, attempt {attempt} in {delay:?}: {reason}")
+            }
+            Self::Failed { reason } => write!(f, "failed: {reason}"),
+        }
+    }
+}
+
+/// What the policy wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Open a link.
+    Dial,
+    /// End the link, or the attempt to open one.
+    HangUp,
+    /// Tell the application.
+    State(ConnectionState),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Down,
+    Waiting { until: Instant },
+    Dialing,
+    Up { stable_at: Option<Instant> },
+}
+
+/// The machine: one for the life of a client.
+#[derive(Debug)]
+pub struct LinkPolicy {
+    retry: Retry,
+    max_retries: Option<u32>,
+    stable_after: Duration,
+    phase: Phase,
+    state: ConnectionState,
+    hint: Option<Duration>,
+    outputs: VecDeque<Output>,
+}
+
+impl LinkPolicy {
+    /// A policy that wants no link yet.
+    #[must_use]
+    pub fn new(config: &Config, seed: u64, now: Instant) -> Self {
+        Self {
+            retry: Retry::new(config, seed, now),
+            max_retries: config.max_retries,
+            stable_after: config.stable_after,
+            phase: Phase::Down,
+            state: ConnectionState::Disconnected {
+                reason: DisconnectReason::NotConnectedYet,
+            },
+            hint: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Where the client stands.
+    #[must_use]
+    pub const fn state(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    /// Whether a link is up or being opened.
+    #[must_use]
+    pub const fn has_link(&self) -> bool {
+        matches!(self.phase, Phase::Dialing | Phase::Up { .. })
+    }
+
+    /// The application wants a link: at once, whatever the backoff says.
+    pub fn connect(&mut self) {
+        match self.phase {
+            Phase::Dialing | Phase::Up { .. } => {}
+            Phase::Waiting { .. } => self.dial(),
+            Phase::Down => {
+                self.retry.reset();
+                self.hint = None;
+                self.enter(ConnectionState::Connecting);
+                self.dial();
+            }
+        }
+    }
+
+    /// The application wants no link.
+    pub fn disconnect(&mut self, reason: DisconnectReason) {
+        self.leave(ConnectionState::Disconnected { reason });
+    }
+
+    /// Something is wrong that coming back cannot cure.
+    pub fn fail(&mut self, reason: FailReason) {
+        self.leave(ConnectionState::Failed { reason });
+    }
+
+    /// The server has answered `resume`.
+    pub fn handle_session_up(&mut self, now: Instant) {
+        if self.phase == Phase::Dialing {
+            self.phase = Phase::Up {
+                stable_at: Some(now + self.stable_after),
+            };
+            self.enter(ConnectionState::Connected);
+        }
+    }
+
+    /// The session got something done: an ack for a message of ours (L-4).
+    pub fn handle_progress(&mut self) {
+        if let Phase::Up {
+            stable_at: stable_at @ Some(_),
+        } = &mut self.phase
+        {
+            *stable_at = None;
+            self.retry.reset();
+        }
+    }
+
+    /// The server announced its end, and when to come back (L-5).
+    pub fn handle_draining(&mut self, retry_after: Duration) {
+        self.hint = Some(retry_after);
+    }
+
+    /// The link ended, or could not be opened.
+    pub fn handle_end(&mut self, reason: EndReason, now: Instant) {
+        if !self.has_link() {
+            return;
+        }
+        let announced = self.hint.take();
+        match reason.action() {
+            Action::Stop => self.leave(ConnectionState::Failed {
+                reason: FailReason::Final(reason),
+            }),
+            Action::Reauthenticate => {
+                self.leave(ConnectionState::Failed {
+                    reason: FailReason::Unauthorized(reason),
+                });
+            }
+            Action::Reconnect | Action::RetryAfter
+                if self.max_retries.is_some_and(|most| self.retry.attempt() >= most) =>
+            {
+                let attempts = self.retry.attempt();
+                let reason = FailReason::RetriesExhausted { attempts, reason };
+                self.leave(ConnectionState::Failed { reason });
+            }
+            Action::Reconnect | Action::RetryAfter => {
+                let delay = match reason.retry_after().or(announced) {
+                    Some(hint) => self.retry.delay_after(hint),
+                    None => self.retry.next_delay(),
+                };
+                self.phase = Phase::Waiting { until: now + delay };
+                let attempt = self.retry.attempt();
+                self.enter(ConnectionState::Reconnecting {
+                    attempt,
+                    delay,
+                    reason,
+                });
+            }
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Waiting { until } if now >= until => self.dial(),
+            Phase::Up { stable_at: Some(at) } if now >= at => self.handle_progress(),
+            Phase::Down | Phase::Waiting { .. } | Phase::Dialing | Phase::Up { .. } => {}
+        }
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting { until } => Some(until),
+            Phase::Up { stable_at } => stable_at,
+            Phase::Down | Phase::Dialing => None,
+        }
+    }
+
+    fn dial(&mut self) {
+        self.phase = Phase::Dialing;
+        self.outputs.push_back(Output::Dial);
+    }
+
+    fn leave(&mut self, state: ConnectionState) {
+        if self.has_link() {
+            self.outputs.push_back(Output::HangUp);
+        }
+        self.phase = Phase::Down;
+        self.enter(state);
+    }
+
+    fn enter(&mut self, state: ConnectionState) {
+        if self.state != state {
+            self.state = state.clone();
+            self.outputs.push_back(Output::State(state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_realtime_protocol::CloseCode;
+
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do, and there is no other way to get one"
+    )]
+    fn policy(config: crate::config::ConfigBuilder) -> (LinkPolicy, Instant) {
+        let now = Instant::now();
+        (LinkPolicy::new(&config.build().unwrap(), 1, now), now)
+    }
+
+    fn plain() -> crate::config::ConfigBuilder {
+        Config::builder("wss://example.test/ws").jitter(0.0)
+    }
+
+    fn drain(policy: &mut LinkPolicy) -> Vec<Output> {
+        std::iter::from_fn(|| policy.poll_output()).collect()
+    }
+
+    fn closed(code: u16, reason: &str) -> EndReason {
+        EndReason::Link(LinkEnd::Remote {
+            code: Some(CloseCode(code)),
+            reason: reason.into(),
+        })
+    }
+
+    fn reconnecting(outputs: &[Output]) -> Option<(u32, Duration)> {
+        match outputs {
+            [Output::State(ConnectionState::Reconnecting { attempt, delay, .. })] => Some((*attempt, *delay)),
+            _ => None,
+        }
+    }
+
+    // [L-4]
+    #[test]
+    fn a_link_that_opens_and_dies_does_not_start_the_backoff_over() {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        for exponent in 0..4 {
+            policy.handle_session_up(now);
+            drain(&mut policy);
+            policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
+            let expected = (exponent + 1, Duration::from_secs(1 << exponent));
+            assert_eq!(reconnecting(&drain(&mut policy)), Some(expected));
+            policy.handle_timeout(now + Duration::from_secs(1 << exponent));
+            assert_eq!(drain(&mut policy), [Output::Dial]);
+        }
+    }
+
+    // [L-4]
+    #[test]
+    fn a_session_that_lasts_or_gets_something_done_starts_the_backoff_over() {
+        for stable in [true, false] {
+            let (mut policy, now) = policy(plain());
+            policy.connect();
+            policy.handle_end(EndReason::Open(OpenError::Timeout(Duration::ZERO)), now);
+            policy.handle_timeout(now + Duration::from_secs(1));
+            policy.handle_session_up(now);
+            if stable {
+                assert_eq!(policy.poll_timeout(), Some(now + Duration::from_secs(5)));
+                policy.handle_timeout(now + Duration::from_secs(5));
+            } else {
+                policy.handle_progress();
+            }
+            assert_eq!(policy.poll_timeout(), None);
+            drain(&mut policy);
+            policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
+            assert_eq!(
+                reconnecting(&drain(&mut policy)),
+                Some((1, Duration::from_secs(1)))
+            );
+        }
+    }
+
+    // [L-3]
+    #[test]
+    fn what_cannot_be_cured_by_coming_back_is_not_tried_again() {
+        for reason in [
+            closed(4403, ""),
+            closed(4409, ""),
+            EndReason::Open(OpenError::Http2),
+            EndReason::Open(OpenError::Http {
+                status: 404,
+                retry_after: None,
+                challenge: None,
+                body: String::new(),
+            }),
+            EndReason::Refused {
+                action: Action::Stop,
+                code: "gone".into(),
+            },
+        ] {
+            let (mut policy, now) = policy(plain());
+            policy.connect();
+            drain(&mut policy);
+            policy.handle_end(reason.clone(), now);
+            let failed = ConnectionState::Failed {
+                reason: FailReason::Final(reason),
+            };
+            assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
+            assert_eq!(policy.poll_timeout(), None);
+            policy.connect();
+            assert_eq!(
+                drain(&mut policy),
+                [Output::State(ConnectionState::Connecting), Output::Dial]
+            );
+        }
+    }
+
+    // [L-3]
+    #[test]
+    fn a_token_that_is_not_accepted_fails_with_a_reason_of_its_own() {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        policy.handle_end(closed(4401, "token expired"), now);
+        assert!(matches!(
+            policy.state(),
+            ConnectionState::Failed {
+                reason: FailReason::Unauthorized(_)
+            }
+        ));
+    }
+
+    // [L-3] [L-5]
+    #[test]
+    fn a_hint_when_to_come_back_is_kept_wherever_it_comes_from() {
+        let http = OpenError::Http {
+            status: 503,
+            retry_after: Some(Duration::from_secs(9)),
+            challenge: None,
+            body: String::new(),
+        };
+        for (announced, reason) in [
+            (None, EndReason::Open(http)),
+            (None, closed(1012, "retry_after_ms=9000")),
+            (None, closed(1013, "busy, retry_after_ms=9000, sorry")),
+            (Some(Duration::from_secs(9)), EndReason::Link(LinkEnd::Eof)),
+        ] {
+            let (mut policy, now) = policy(plain());
+            policy.connect();
+            drain(&mut policy);
+            announced
+                .into_iter()
+                .for_each(|hint| policy.handle_draining(hint));
+            policy.handle_end(reason.clone(), now);
+            let wait = reconnecting(&drain(&mut policy)).map(|(_, delay)| delay.as_secs());
+            assert_eq!(wait, Some(10), "{reason}");
+        }
+    }
+
+    #[test]
+    fn the_retries_can_be_bounded() {
+        let (mut policy, now) = policy(plain().max_retries(2));
+        policy.connect();
+        for _ in 0..2 {
+            policy.handle_end(EndReason::Panicked, now);
+            policy.handle_timeout(now + Duration::from_secs(60));
+        }
+        policy.handle_end(EndReason::Panicked, now);
+        let reason = FailReason::RetriesExhausted {
+            attempts: 2,
+            reason: EndReason::Panicked,
+        };
+        assert_eq!(policy.state(), &ConnectionState::Failed { reason });
+    }
+
+    #[test]
+    fn disconnecting_ends_the_link_and_its_end_is_no_news() {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        policy.handle_session_up(now);
+        drain(&mut policy);
+        policy.disconnect(DisconnectReason::ByRequest);
+        let state = ConnectionState::Disconnected {
+            reason: DisconnectReason::ByRequest,
+        };
+        assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(state)]);
+        policy.handle_end(EndReason::Link(LinkEnd::Local(CloseCode::NORMAL)), now);
+        assert_eq!(drain(&mut policy), []);
+    }
+
+    #[test]
+    fn connecting_while_waiting_dials_at_once() {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
+        drain(&mut policy);
+        policy.connect();
+        assert_eq!(drain(&mut policy), [Output::Dial]);
+    }
+}
