@@ -318,16 +318,10 @@ impl ConfigBuilder {
     pub fn build(self) -> Result<Config, ConfigError> {
         const HOUR: Duration = Duration::from_secs(3600);
         const TEN_MINUTES: Duration = Duration::from_secs(600);
-        let Self {
-            url,
-            allow_insecure,
-            mut config,
-        } = self;
+        let Self { url, allow_insecure, mut config } = self;
         config.endpoint = Endpoint::parse(&url)?;
         if config.endpoint.is_exposed() && !allow_insecure {
-            return Err(ConfigError::Insecure {
-                host: config.endpoint.host().to_owned(),
-            });
+            return Err(ConfigError::Insecure { host: config.endpoint.host().to_owned() });
         }
         if let Some(client_id) = &config.client_id {
             Key::check(client_id).map_err(ConfigError::ClientId)?;
@@ -341,61 +335,23 @@ impl ConfigBuilder {
         for (setting, value, least, most) in [
             ("retry_min", config.retry_min, MIN_RETRY_DELAY, HOUR),
             ("retry_max", config.retry_max, MIN_RETRY_DELAY, HOUR),
-            (
-                "heartbeat_interval",
-                config.heartbeat_interval,
-                Duration::from_secs(1),
-                HOUR,
-            ),
-            (
-                "heartbeat_timeout",
-                config.heartbeat_timeout,
-                MIN_RETRY_DELAY,
-                TEN_MINUTES,
-            ),
-            (
-                "connect_timeout",
-                config.connect_timeout,
-                MIN_RETRY_DELAY,
-                TEN_MINUTES,
-            ),
-            (
-                "resume_timeout",
-                config.resume_timeout,
-                MIN_RETRY_DELAY,
-                TEN_MINUTES,
-            ),
-            (
-                "write_timeout",
-                config.link.write_timeout,
-                MIN_RETRY_DELAY,
-                TEN_MINUTES,
-            ),
+            ("heartbeat_interval", config.heartbeat_interval, Duration::from_secs(1), HOUR),
+            ("heartbeat_timeout", config.heartbeat_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
+            ("connect_timeout", config.connect_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
+            ("resume_timeout", config.resume_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
+            ("write_timeout", config.link.write_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
             ("stable_after", config.stable_after, Duration::ZERO, HOUR),
-            (
-                "commit_interval",
-                config.commit_interval,
-                Duration::ZERO,
-                Duration::from_secs(10),
-            ),
+            ("commit_interval", config.commit_interval, Duration::ZERO, Duration::from_secs(10)),
             ("panic_window", config.panic_window, Duration::from_secs(1), HOUR),
         ] {
             if value < least || value > most {
                 let allowed = format!("{least:?}..={most:?}");
-                return Err(ConfigError::OutOfRange {
-                    setting,
-                    value: format!("{value:?}"),
-                    allowed,
-                });
+                return Err(ConfigError::OutOfRange { setting, value: format!("{value:?}"), allowed });
             }
         }
         if config.retry_min > config.retry_max {
             let allowed = format!("at most retry_max ({:?})", config.retry_max);
-            return Err(ConfigError::range(
-                "retry_min",
-                format!("{:?}", config.retry_min),
-                allowed,
-            ));
+            return Err(ConfigError::range("retry_min", format!("{:?}", config.retry_min), allowed));
         }
         if !(0.0..=1.0).contains(&config.jitter) {
             return Err(ConfigError::range("jitter", config.jitter, "0.0..=1.0"));
@@ -456,10 +412,6 @@ pub enum ConfigError {
 
 impl ConfigError {
     fn range(setting: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
-        Self::OutOfRange {
-            setting,
-            value: value.to_string(),
-            allowed: allowed.into(),
-        }
+        Self::OutOfRange { setting, value: value.to_string(), allowed: allowed.into() }
     }
 }

@@ -27,17 +27,9 @@ impl Draft {
     fn from_json(event: &str, json: String) -> Result<Self, DraftError> {
         event_name(event).map_err(DraftError::Name)?;
         if nesting_exceeds(&json, limits::MAX_NESTING) {
-            return Err(DraftError::TooDeep {
-                limit: limits::MAX_NESTING,
-            });
+            return Err(DraftError::TooDeep { limit: limits::MAX_NESTING });
         }
-        Ok(Self {
-            event: event.into(),
-            payload: json.into(),
-            channel: None,
-            key: None,
-            chosen_key: false,
-        })
+        Ok(Self { event: event.into(), payload: json.into(), channel: None, key: None, chosen_key: false })
     }
 
     /// Sends it to this channel (C-1).

@@ -25,9 +25,8 @@ impl Endpoint {
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(refuse("it has white space or control characters in it"));
         }
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| refuse("it must begin with ws:// or wss://"))?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or_else(|| refuse("it must begin with ws:// or wss://"))?;
         let secure = match scheme.to_ascii_lowercase().as_str() {
             "ws" => false,
             "wss" => true,
@@ -47,24 +46,11 @@ impl Endpoint {
             return Err(refuse("it has no host"));
         }
         let query = &url[public..];
-        let names = query
-            .trim_start_matches('?')
-            .split('&')
-            .filter_map(|pair| pair.split('=').next());
-        if names
-            .map(str::to_ascii_lowercase)
-            .any(|name| SECRET_NAMES.contains(&name.as_str()))
-        {
-            return Err(refuse(
-                "its query has a token in it, which would end up in logs; use token(..)",
-            ));
+        let names = query.trim_start_matches('?').split('&').filter_map(|pair| pair.split('=').next());
+        if names.map(str::to_ascii_lowercase).any(|name| SECRET_NAMES.contains(&name.as_str())) {
+            return Err(refuse("its query has a token in it, which would end up in logs; use token(..)"));
         }
-        Ok(Self {
-            url: url.to_owned(),
-            public,
-            host: host.to_owned(),
-            secure,
-        })
+        Ok(Self { url: url.to_owned(), public, host: host.to_owned(), secure })
     }
 
     /// The whole URL, for the transport alone.
@@ -89,10 +75,7 @@ impl Endpoint {
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         let loopback = self.host.eq_ignore_ascii_case("localhost")
-            || self
-                .host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         !self.secure && !loopback
     }
 }

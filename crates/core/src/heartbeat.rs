@@ -65,9 +65,7 @@ impl Heartbeat {
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {
             State::Listening { quiet_since } if now >= quiet_since + self.interval => {
-                self.state = State::Waiting {
-                    until: now + self.timeout,
-                };
+                self.state = State::Waiting { until: now + self.timeout };
                 self.output = Some(Output::Ping);
             }
             State::Waiting { until } if now >= until => {

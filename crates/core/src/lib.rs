@@ -7,9 +7,12 @@
 pub mod config;
 pub mod draft;
 pub mod endpoint;
+pub mod event;
 pub mod heartbeat;
 pub mod link;
+pub mod metrics;
 pub mod numbering;
+pub mod outbox;
 pub mod retry;
 pub mod store;
 pub mod transport;

@@ -144,11 +144,7 @@ impl fmt::Display for ConnectionState {
             Self::Disconnected { reason } => write!(f, "disconnected ({reason:?})"),
             Self::Connecting => f.write_str("connecting"),
             Self::Connected => f.write_str("connected"),
-            Self::Reconnecting {
-                attempt,
-                delay,
-                reason,
-            } => {
+            Self::Reconnecting { attempt, delay, reason } => {
                 write!(f, "reconnecting, attempt {attempt} in {delay:?}: {reason}")
             }
             Self::Failed { reason } => write!(f, "failed: {reason}"),
@@ -196,9 +192,7 @@ impl LinkPolicy {
             max_retries: config.max_retries,
             stable_after: config.stable_after,
             phase: Phase::Down,
-            state: ConnectionState::Disconnected {
-                reason: DisconnectReason::NotConnectedYet,
-            },
+            state: ConnectionState::Disconnected { reason: DisconnectReason::NotConnectedYet },
             hint: None,
             outputs: VecDeque::new(),
         }
@@ -243,19 +237,14 @@ impl LinkPolicy {
     /// The server has answered `resume`.
     pub fn handle_session_up(&mut self, now: Instant) {
         if self.phase == Phase::Dialing {
-            self.phase = Phase::Up {
-                stable_at: Some(now + self.stable_after),
-            };
+            self.phase = Phase::Up { stable_at: Some(now + self.stable_after) };
             self.enter(ConnectionState::Connected);
         }
     }
 
     /// The session got something done: an ack for a message of ours (L-4).
     pub fn handle_progress(&mut self) {
-        if let Phase::Up {
-            stable_at: stable_at @ Some(_),
-        } = &mut self.phase
-        {
+        if let Phase::Up { stable_at: stable_at @ Some(_) } = &mut self.phase {
             *stable_at = None;
             self.retry.reset();
         }
@@ -273,13 +262,9 @@ impl LinkPolicy {
         }
         let announced = self.hint.take();
         match reason.action() {
-            Action::Stop => self.leave(ConnectionState::Failed {
-                reason: FailReason::Final(reason),
-            }),
+            Action::Stop => self.leave(ConnectionState::Failed { reason: FailReason::Final(reason) }),
             Action::Reauthenticate => {
-                self.leave(ConnectionState::Failed {
-                    reason: FailReason::Unauthorized(reason),
-                });
+                self.leave(ConnectionState::Failed { reason: FailReason::Unauthorized(reason) });
             }
             Action::Reconnect | Action::RetryAfter
                 if self.max_retries.is_some_and(|most| self.retry.attempt() >= most) =>
@@ -295,11 +280,7 @@ impl LinkPolicy {
                 };
                 self.phase = Phase::Waiting { until: now + delay };
                 let attempt = self.retry.attempt();
-                self.enter(ConnectionState::Reconnecting {
-                    attempt,
-                    delay,
-                    reason,
-                });
+                self.enter(ConnectionState::Reconnecting { attempt, delay, reason });
             }
         }
     }
@@ -373,10 +354,7 @@ mod tests {
     }
 
     fn closed(code: u16, reason: &str) -> EndReason {
-        EndReason::Link(LinkEnd::Remote {
-            code: Some(CloseCode(code)),
-            reason: reason.into(),
-        })
+        EndReason::Link(LinkEnd::Remote { code: Some(CloseCode(code)), reason: reason.into() })
     }
 
     fn reconnecting(outputs: &[Output]) -> Option<(u32, Duration)> {
@@ -420,10 +398,7 @@ mod tests {
             assert_eq!(policy.poll_timeout(), None);
             drain(&mut policy);
             policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
-            assert_eq!(
-                reconnecting(&drain(&mut policy)),
-                Some((1, Duration::from_secs(1)))
-            );
+            assert_eq!(reconnecting(&drain(&mut policy)), Some((1, Duration::from_secs(1))));
         }
     }
 
@@ -440,25 +415,17 @@ mod tests {
                 challenge: None,
                 body: String::new(),
             }),
-            EndReason::Refused {
-                action: Action::Stop,
-                code: "gone".into(),
-            },
+            EndReason::Refused { action: Action::Stop, code: "gone".into() },
         ] {
             let (mut policy, now) = policy(plain());
             policy.connect();
             drain(&mut policy);
             policy.handle_end(reason.clone(), now);
-            let failed = ConnectionState::Failed {
-                reason: FailReason::Final(reason),
-            };
+            let failed = ConnectionState::Failed { reason: FailReason::Final(reason) };
             assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
             assert_eq!(policy.poll_timeout(), None);
             policy.connect();
-            assert_eq!(
-                drain(&mut policy),
-                [Output::State(ConnectionState::Connecting), Output::Dial]
-            );
+            assert_eq!(drain(&mut policy), [Output::State(ConnectionState::Connecting), Output::Dial]);
         }
     }
 
@@ -468,12 +435,7 @@ mod tests {
         let (mut policy, now) = policy(plain());
         policy.connect();
         policy.handle_end(closed(4401, "token expired"), now);
-        assert!(matches!(
-            policy.state(),
-            ConnectionState::Failed {
-                reason: FailReason::Unauthorized(_)
-            }
-        ));
+        assert!(matches!(policy.state(), ConnectionState::Failed { reason: FailReason::Unauthorized(_) }));
     }
 
     // [L-3] [L-5]
@@ -494,9 +456,7 @@ mod tests {
             let (mut policy, now) = policy(plain());
             policy.connect();
             drain(&mut policy);
-            announced
-                .into_iter()
-                .for_each(|hint| policy.handle_draining(hint));
+            announced.into_iter().for_each(|hint| policy.handle_draining(hint));
             policy.handle_end(reason.clone(), now);
             let wait = reconnecting(&drain(&mut policy)).map(|(_, delay)| delay.as_secs());
             assert_eq!(wait, Some(10), "{reason}");
@@ -512,10 +472,7 @@ mod tests {
             policy.handle_timeout(now + Duration::from_secs(60));
         }
         policy.handle_end(EndReason::Panicked, now);
-        let reason = FailReason::RetriesExhausted {
-            attempts: 2,
-            reason: EndReason::Panicked,
-        };
+        let reason = FailReason::RetriesExhausted { attempts: 2, reason: EndReason::Panicked };
         assert_eq!(policy.state(), &ConnectionState::Failed { reason });
     }
 
@@ -526,9 +483,7 @@ mod tests {
         policy.handle_session_up(now);
         drain(&mut policy);
         policy.disconnect(DisconnectReason::ByRequest);
-        let state = ConnectionState::Disconnected {
-            reason: DisconnectReason::ByRequest,
-        };
+        let state = ConnectionState::Disconnected { reason: DisconnectReason::ByRequest };
         assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(state)]);
         policy.handle_end(EndReason::Link(LinkEnd::Local(CloseCode::NORMAL)), now);
         assert_eq!(drain(&mut policy), []);

@@ -97,43 +97,26 @@ impl Numbering {
     /// The number of a message that waits. The result for any other place is meaningless.
     #[must_use]
     pub fn seq_of(&self, id: LocalId) -> u64 {
-        let at = self
-            .segments
-            .partition_point(|segment| segment.first <= id)
-            .saturating_sub(1);
-        self.segments
-            .get(at)
-            .map_or(0, |segment| segment.seq + (id.0.saturating_sub(segment.first.0)))
+        let at = self.segments.partition_point(|segment| segment.first <= id).saturating_sub(1);
+        self.segments.get(at).map_or(0, |segment| segment.seq + (id.0.saturating_sub(segment.first.0)))
     }
 
     /// The message that waits under this number.
     #[must_use]
     pub fn id_of(&self, seq: u64) -> Option<LocalId> {
-        let at = self
-            .segments
-            .partition_point(|segment| segment.seq <= seq)
-            .checked_sub(1)?;
+        let at = self.segments.partition_point(|segment| segment.seq <= seq).checked_sub(1)?;
         let segment = self.segments.get(at)?;
         let id = LocalId(segment.first.0 + (seq - segment.seq));
-        let end = self
-            .segments
-            .get(at + 1)
-            .map_or(self.next, |following| following.first);
+        let end = self.segments.get(at + 1).map_or(self.next, |following| following.first);
         (id < end && id >= self.head).then_some(id)
     }
 
     /// The last message that waits under a number of at most `seq`.
     #[must_use]
     pub fn last_id_up_to(&self, seq: u64) -> Option<LocalId> {
-        let at = self
-            .segments
-            .partition_point(|segment| segment.seq <= seq)
-            .checked_sub(1)?;
+        let at = self.segments.partition_point(|segment| segment.seq <= seq).checked_sub(1)?;
         let segment = self.segments.get(at)?;
-        let end = self
-            .segments
-            .get(at + 1)
-            .map_or(self.next, |following| following.first);
+        let end = self.segments.get(at + 1).map_or(self.next, |following| following.first);
         let id = LocalId(segment.first.0 + (seq - segment.seq)).min(end.previous());
         (id >= self.head && id < self.next).then_some(id)
     }
@@ -146,11 +129,7 @@ impl Numbering {
 
     /// 1 + the highest of all marks: what was ever given out, handed, settled or floored.
     fn following(&self) -> u64 {
-        1 + self
-            .last_seq
-            .max(self.sent)
-            .max(self.acked)
-            .max(self.floor.saturating_sub(1))
+        1 + self.last_seq.max(self.sent).max(self.acked).max(self.floor.saturating_sub(1))
     }
 
     /// Gives the next `count` messages their places and numbers. `handed` says that a link is up, so that they may
@@ -184,10 +163,7 @@ impl Numbering {
         }
         self.acked = self.acked.max(self.seq_of(id));
         self.head = id.next();
-        let keep = self
-            .segments
-            .partition_point(|segment| segment.first <= self.head)
-            .saturating_sub(1);
+        let keep = self.segments.partition_point(|segment| segment.first <= self.head).saturating_sub(1);
         self.segments.drain(..keep);
     }
 
@@ -205,10 +181,7 @@ impl Numbering {
     ///
     /// What waits and was never handed to a link is renumbered above it; what may have been handed keeps its number.
     pub fn raise_floor(&mut self, unix_seconds: u64) {
-        let floor = unix_seconds
-            .checked_mul(1 << 20)
-            .unwrap_or(MAX_FLOOR)
-            .min(MAX_FLOOR);
+        let floor = unix_seconds.checked_mul(1 << 20).unwrap_or(MAX_FLOOR).min(MAX_FLOOR);
         self.floor = self.floor.max(floor);
         let unsent = self.last_id_up_to(self.sent).map_or(self.head, LocalId::next);
         if unsent < self.next && self.seq_of(unsent) < self.floor {
@@ -222,10 +195,7 @@ impl Numbering {
     /// ever seen, given out or floored. Places and keys stay.
     pub fn renumber(&mut self, seen: u64) {
         let base = self.following().max(seen.saturating_add(1));
-        self.segments = vec![Segment {
-            first: self.head,
-            seq: base,
-        }];
+        self.segments = vec![Segment { first: self.head, seq: base }];
         self.last_seq = base + self.pending() - 1;
         self.sent = self.last_seq;
         self.acked = 0;
@@ -279,11 +249,7 @@ mod tests {
         assert_eq!(numbering.id_of(3), None);
         assert_eq!(numbering.last_id_up_to(100), Some(LocalId(2)));
         numbering.raise_floor(1_600_000_000);
-        assert_eq!(
-            numbering.seq_of(LocalId(3)),
-            floor,
-            "a clock that goes back changes nothing"
-        );
+        assert_eq!(numbering.seq_of(LocalId(3)), floor, "a clock that goes back changes nothing");
         numbering.raise_floor(1_800_000_000);
         let id = numbering.assign(1, false).start;
         assert_eq!(numbering.seq_of(id), numbering.last_seq());
@@ -307,14 +273,8 @@ mod tests {
         let mut numbering = with(4);
         numbering.retire(LocalId(2));
         numbering.renumber(90);
-        assert_eq!(
-            (numbering.acked(), numbering.head(), numbering.pending()),
-            (0, LocalId(3), 2)
-        );
-        assert_eq!(
-            (numbering.seq_of(LocalId(3)), numbering.seq_of(LocalId(4))),
-            (91, 92)
-        );
+        assert_eq!((numbering.acked(), numbering.head(), numbering.pending()), (0, LocalId(3), 2));
+        assert_eq!((numbering.seq_of(LocalId(3)), numbering.seq_of(LocalId(4))), (91, 92));
         assert!(numbering.was_renumbered(LocalId(4)));
         let id = numbering.assign(1, false).start;
         assert_eq!((id, numbering.seq_of(id)), (LocalId(5), 93));

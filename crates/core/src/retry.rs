@@ -43,12 +43,7 @@ impl Retry {
             max_elapsed_time: None,
             clock: Still(now),
         };
-        Self {
-            curve,
-            jitter: config.jitter,
-            rng: fastrand::Rng::with_seed(seed),
-            attempt: 0,
-        }
+        Self { curve, jitter: config.jitter, rng: fastrand::Rng::with_seed(seed), attempt: 0 }
     }
 
     /// Attempts since the last [`reset`](Self::reset).
@@ -77,9 +72,7 @@ impl Retry {
     }
 
     fn jittered(&mut self, curve: Duration) -> Duration {
-        curve
-            .mul_f64(1.0 - self.jitter * self.rng.f64())
-            .max(MIN_RETRY_DELAY)
+        curve.mul_f64(1.0 - self.jitter * self.rng.f64()).max(MIN_RETRY_DELAY)
     }
 }
 
@@ -97,10 +90,7 @@ mod tests {
         reason = "any instant will do, and there is no other way to get one"
     )]
     fn retry(jitter: f64, seed: u64) -> Retry {
-        let config = Config::builder("wss://example.test/ws")
-            .jitter(jitter)
-            .build()
-            .unwrap();
+        let config = Config::builder("wss://example.test/ws").jitter(jitter).build().unwrap();
         Retry::new(&config, seed, Instant::now())
     }
 
@@ -123,18 +113,10 @@ mod tests {
             retry.next_delay();
         }
         let delays: Vec<_> = (0..1000).map(|_| retry.next_delay()).collect();
-        assert!(
-            delays
-                .iter()
-                .all(|d| *d >= MIN_RETRY_DELAY && *d <= Duration::from_secs(30))
-        );
+        assert!(delays.iter().all(|d| *d >= MIN_RETRY_DELAY && *d <= Duration::from_secs(30)));
         let below = |s| delays.iter().filter(|d| **d < Duration::from_secs(s)).count();
         for (seconds, expected) in [(3, 100), (15, 500), (27, 900)] {
-            assert!(
-                below(seconds).abs_diff(expected) < 60,
-                "{} below {seconds} s",
-                below(seconds)
-            );
+            assert!(below(seconds).abs_diff(expected) < 60, "{} below {seconds} s", below(seconds));
         }
     }
 

@@ -1,6 +1,10 @@
 //! What the client keeps on disk, and the trait that keeps it (S-0, D-1).
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    path::PathBuf,
+};
 
 use actix_realtime_protocol::{IncarnationRef, encode};
 use bytestring::ByteString;
@@ -48,11 +52,7 @@ pub struct Incarnation {
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        IncarnationRef {
-            id: &self.id,
-            opens: self.opens,
-        }
-        .fmt(f)
+        IncarnationRef { id: &self.id, opens: self.opens }.fmt(f)
     }
 }
 
@@ -98,6 +98,8 @@ impl<'de> Deserialize<'de> for ResumeToken {
 /// Up to where the application has the server's events: one value (S-5).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
+    /// The log that the position is of.
+    pub epoch: String,
     /// The number of the last event.
     pub seq: u64,
     /// The position after it, as the server gave it.
@@ -129,12 +131,16 @@ pub struct Meta {
     /// The proof that the session is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_token: Option<ResumeToken>,
-    /// The server's log, once this incarnation has had an answer (S-7).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epoch: Option<String>,
+    /// Whether a `proto: 2` server has answered this incarnation: only then does `resume` name an epoch (S-7).
+    #[serde(default)]
+    pub answered: bool,
     /// Up to where the application has the server's events; None for a session that has no position yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
+    /// The channels that the application wants (C-2). They outlive the process: a restart that forgot one would
+    /// leave it at the server, and join it again behind what came in between.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub channels: BTreeSet<String>,
     /// What is known of each endpoint, by its address without query.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, Peer>,
@@ -146,15 +152,13 @@ impl Meta {
     pub fn fresh(fresh: &Fresh) -> Self {
         Self {
             client_id: fresh.client_id.clone(),
-            incarnation: Incarnation {
-                id: fresh.incarnation.clone(),
-                opens: 0,
-            },
+            incarnation: Incarnation { id: fresh.incarnation.clone(), opens: 0 },
             numbering: Numbering::default(),
             subject: None,
             resume_token: None,
-            epoch: None,
+            answered: false,
             cursor: None,
+            channels: BTreeSet::new(),
             endpoints: BTreeMap::new(),
         }
     }
@@ -352,9 +356,6 @@ impl StoreError {
     /// Whether trying again later, without anybody changing anything, can help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Full(_) | Self::Io(_) | Self::NotOpen | Self::Locked { .. }
-        )
+        matches!(self, Self::Full(_) | Self::Io(_) | Self::NotOpen | Self::Locked { .. })
     }
 }

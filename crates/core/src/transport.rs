@@ -171,9 +171,7 @@ impl LinkEnd {
             return None;
         };
         let (_, rest) = reason.split_once("retry_after_ms=")?;
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .map_or(rest, |end| &rest[..end]);
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
         digits.parse().ok().map(Duration::from_millis)
     }
 }

@@ -186,19 +186,13 @@ impl ErrorCode {
         if word == "forbidden" {
             return Self::Forbidden;
         }
-        Self::WORDS
-            .iter()
-            .find(|(_, w)| *w == word)
-            .map_or(Self::Other, |(code, _)| *code)
+        Self::WORDS.iter().find(|(_, w)| *w == word).map_or(Self::Other, |(code, _)| *code)
     }
 
     /// The code's word on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(code, _)| *code == self)
-            .map_or("other", |(_, word)| *word)
+        Self::WORDS.iter().find(|(code, _)| *code == self).map_or("other", |(_, word)| *word)
     }
 
     /// What the code demands where the frame names no action of its own.

@@ -44,10 +44,7 @@ struct Common<'a> {
 /// [`DecodeError::close_code`]. An unknown `type` is no error (F-1).
 pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Frame<'a>, DecodeError> {
     if text.len() > limits.max_frame {
-        return Err(DecodeError::TooLarge {
-            len: text.len(),
-            limit: limits.max_frame,
-        });
+        return Err(DecodeError::TooLarge { len: text.len(), limit: limits.max_frame });
     }
     let common: Common<'a> = match serde_json::from_str(text) {
         Ok(common) => common,
@@ -56,23 +53,16 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Frame<'a>, DecodeErr
     match &*common.kind {
         "event" => event(common, limits),
         "ack" => {
-            let seq = common.ack_seq.ok_or(DecodeError::Missing {
-                frame: "ack",
-                field: "ack_seq",
-            })?;
+            let seq = common.ack_seq.ok_or(DecodeError::Missing { frame: "ack", field: "ack_seq" })?;
             let ack_seq = in_range("ack_seq", seq, 0)?;
-            Ok(Frame::Ack(Ack {
-                ack_seq,
-                cumulative: common.cumulative.unwrap_or(false),
-            }))
+            Ok(Frame::Ack(Ack { ack_seq, cumulative: common.cumulative.unwrap_or(false) }))
         }
         "meta" => meta(common.event, common.payload).map(Frame::Meta),
         "error" => error(common.seq, common.payload).map(Frame::Error),
         "resume" => {
             let resume: Resume<'a> = parse(text)?;
-            for seq in [Some(resume.last_ack_seq), resume.last_recv_seq, resume.acked_seq]
-                .into_iter()
-                .flatten()
+            for seq in
+                [Some(resume.last_ack_seq), resume.last_recv_seq, resume.acked_seq].into_iter().flatten()
             {
                 in_range("resume", seq, 0)?;
             }
@@ -120,9 +110,7 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeError> {
 }
 
 fn malformed(error: &serde_json::Error) -> DecodeError {
-    DecodeError::Malformed {
-        reason: quote(&error.to_string()).to_owned(),
-    }
+    DecodeError::Malformed { reason: quote(&error.to_string()).to_owned() }
 }
 
 /// A frame of an unknown type may use our field names with other types of its own (F-1).
@@ -132,15 +120,7 @@ fn unknown_or<'a>(text: &'a str, error: &serde_json::Error) -> Result<Frame<'a>,
         #[serde(borrow, rename = "type")]
         kind: Text<'a>,
     }
-    const KNOWN: [&str; 7] = [
-        "event",
-        "ack",
-        "meta",
-        "error",
-        "resume",
-        "resume_response",
-        "batch",
-    ];
+    const KNOWN: [&str; 7] = ["event", "ack", "meta", "error", "resume", "resume_response", "batch"];
     match serde_json::from_str::<Kind<'a>>(text) {
         Ok(other) if !KNOWN.contains(&&*other.kind) => Ok(Frame::Unknown),
         _ => Err(malformed(error)),
@@ -155,10 +135,7 @@ const fn in_range(field: &'static str, value: u64, least: u64) -> Result<u64, De
 }
 
 fn event<'a>(common: Common<'a>, limits: &Limits) -> Result<Frame<'a>, DecodeError> {
-    let event = common.event.ok_or(DecodeError::Missing {
-        frame: "event",
-        field: "event",
-    })?;
+    let event = common.event.ok_or(DecodeError::Missing { frame: "event", field: "event" })?;
     event_name(&event).map_err(DecodeError::Name)?;
     if let Some(seq) = common.seq {
         in_range("seq", seq, 1)?;
@@ -169,13 +146,8 @@ fn event<'a>(common: Common<'a>, limits: &Limits) -> Result<Frame<'a>, DecodeErr
     if let Some(key) = &common.idempotency_key {
         Key::check(key).map_err(DecodeError::Name)?;
     }
-    if common
-        .payload
-        .is_some_and(|payload| nesting_exceeds(payload.get(), limits.max_nesting))
-    {
-        return Err(DecodeError::TooDeep {
-            limit: limits.max_nesting,
-        });
+    if common.payload.is_some_and(|payload| nesting_exceeds(payload.get(), limits.max_nesting)) {
+        return Err(DecodeError::TooDeep { limit: limits.max_nesting });
     }
     Ok(Frame::Event(Event {
         seq: common.seq,
@@ -201,14 +173,8 @@ fn meta<'a>(event: Option<Text<'a>>, payload: Option<&'a RawValue>) -> Result<Me
         seq: Option<u64>,
         retry_after_ms: Option<u64>,
     }
-    let event = event.ok_or(DecodeError::Missing {
-        frame: "meta",
-        field: "event",
-    })?;
-    if !matches!(
-        &*event,
-        "channel.join" | "channel.leave" | "channel.joined" | "pos" | "server.draining"
-    ) {
+    let event = event.ok_or(DecodeError::Missing { frame: "meta", field: "event" })?;
+    if !matches!(&*event, "channel.join" | "channel.leave" | "channel.joined" | "pos" | "server.draining") {
         return Ok(match &*event {
             "ping" => Meta::Ping,
             "pong" => Meta::Pong,
@@ -219,31 +185,19 @@ fn meta<'a>(event: Option<Text<'a>>, payload: Option<&'a RawValue>) -> Result<Me
         payload.map_or_else(|| Ok(Arguments::default()), |json| parse(json.get()))?;
     let missing = |field| DecodeError::Missing { frame: "meta", field };
     let channel = || {
-        let channel = arguments
-            .channel
-            .clone()
-            .ok_or_else(|| missing("payload.channel"))?;
+        let channel = arguments.channel.clone().ok_or_else(|| missing("payload.channel"))?;
         channel_name(&channel).map_err(DecodeError::Name)?;
         Ok(channel)
     };
     Ok(match &*event {
         "channel.join" => Meta::Join { channel: channel()? },
         "channel.leave" => Meta::Leave { channel: channel()? },
-        "channel.joined" => Meta::Joined {
-            channel: channel()?,
-            pos: arguments.pos,
-        },
+        "channel.joined" => Meta::Joined { channel: channel()?, pos: arguments.pos },
         "pos" => Meta::Pos {
-            seq: in_range(
-                "payload.seq",
-                arguments.seq.ok_or_else(|| missing("payload.seq"))?,
-                0,
-            )?,
+            seq: in_range("payload.seq", arguments.seq.ok_or_else(|| missing("payload.seq"))?, 0)?,
             pos: arguments.pos.ok_or_else(|| missing("payload.pos"))?,
         },
-        _ => Meta::Draining {
-            retry_after_ms: arguments.retry_after_ms.unwrap_or(0),
-        },
+        _ => Meta::Draining { retry_after_ms: arguments.retry_after_ms.unwrap_or(0) },
     })
 }
 

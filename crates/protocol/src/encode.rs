@@ -231,9 +231,7 @@ pub fn pos(seq: u64, pos: &str) -> String {
 /// `meta` `server.draining` (L-5).
 #[must_use]
 pub fn draining(retry_after_ms: u64) -> String {
-    meta("server.draining", |out| {
-        number(out, "retry_after_ms", retry_after_ms)
-    })
+    meta("server.draining", |out| number(out, "retry_after_ms", retry_after_ms))
 }
 
 /// A `batch` frame of frames that are encoded already (D-10).

@@ -63,10 +63,7 @@ impl<'a> Event<'a> {
         if self.channel.is_some() {
             return self.channel.clone();
         }
-        let payload = self
-            .payload
-            .map(RawValue::get)
-            .filter(|json| json.starts_with('{'))?;
+        let payload = self.payload.map(RawValue::get).filter(|json| json.starts_with('{'))?;
         let rooms: Rooms<'a> = serde_json::from_str(payload).ok()?;
         rooms.room.or(rooms.channel_id)
     }

@@ -19,20 +19,12 @@ impl FrameHeader {
     pub fn peek(bytes: &[u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let (payload, length) = match second & 0x7f {
-            126 => (
-                u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-                4,
-            ),
+            126 => (u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
             127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
             short => (u64::from(short), 2),
         };
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        Some(Self {
-            fin: first & 0x80 != 0,
-            opcode: first & 0x0f,
-            payload,
-            header: length + mask,
-        })
+        Some(Self { fin: first & 0x80 != 0, opcode: first & 0x0f, payload, header: length + mask })
     }
 
     const fn is_control(self) -> bool {
@@ -105,10 +97,7 @@ impl FrameGuard {
     /// [`GuardError`] where the frame, or the message that it continues, is over its limit.
     pub fn check(&mut self, header: FrameHeader) -> Result<(), GuardError> {
         if header.payload > self.max_frame {
-            return Err(GuardError::Frame {
-                len: header.payload,
-                limit: self.max_frame,
-            });
+            return Err(GuardError::Frame { len: header.payload, limit: self.max_frame });
         }
         if header.is_control() {
             return Ok(());
@@ -119,15 +108,10 @@ impl FrameGuard {
         self.message += header.payload;
         self.fragments += 1;
         if self.message > self.max_message {
-            return Err(GuardError::Message {
-                len: self.message,
-                limit: self.max_message,
-            });
+            return Err(GuardError::Message { len: self.message, limit: self.max_message });
         }
         if self.fragments > limits::MAX_FRAGMENTS {
-            return Err(GuardError::Fragments {
-                limit: limits::MAX_FRAGMENTS,
-            });
+            return Err(GuardError::Fragments { limit: limits::MAX_FRAGMENTS });
         }
         Ok(())
     }
@@ -138,9 +122,7 @@ impl FrameGuard {
     /// [`GuardError`] as soon as a header in them is over a limit; the connection is then of no further use.
     pub fn admit(&mut self, mut bytes: &[u8]) -> Result<(), GuardError> {
         while !bytes.is_empty() {
-            let inside = usize::try_from(self.payload_left)
-                .unwrap_or(usize::MAX)
-                .min(bytes.len());
+            let inside = usize::try_from(self.payload_left).unwrap_or(usize::MAX).min(bytes.len());
             bytes = &bytes[inside..];
             self.payload_left -= inside as u64;
             if self.payload_left > 0 {
@@ -195,13 +177,7 @@ mod tests {
         let mut header = vec![0x81, 127];
         header.extend((1u64 << 40).to_be_bytes());
         header.extend([0; 4]);
-        assert_eq!(
-            guard.admit(&header),
-            Err(GuardError::Frame {
-                len: 1 << 40,
-                limit: 65_536
-            })
-        );
+        assert_eq!(guard.admit(&header), Err(GuardError::Frame { len: 1 << 40, limit: 65_536 }));
     }
 
     // [F-3]
@@ -220,17 +196,8 @@ mod tests {
                 good.admit(chunk).expect("within the limits");
             }
             assert!(!good.inside_a_frame(), "step {step}");
-            let refused = bytes[..last]
-                .chunks(step)
-                .find_map(|chunk| tight.admit(chunk).err());
-            assert_eq!(
-                refused,
-                Some(GuardError::Message {
-                    len: 70_300,
-                    limit: 70_299
-                }),
-                "step {step}"
-            );
+            let refused = bytes[..last].chunks(step).find_map(|chunk| tight.admit(chunk).err());
+            assert_eq!(refused, Some(GuardError::Message { len: 70_300, limit: 70_299 }), "step {step}");
         }
     }
 
@@ -241,11 +208,6 @@ mod tests {
         for _ in 0..limits::MAX_FRAGMENTS {
             verdict = verdict.and_then(|()| guard.admit(&frame(0, false, 0, true)));
         }
-        assert_eq!(
-            verdict,
-            Err(GuardError::Fragments {
-                limit: limits::MAX_FRAGMENTS
-            })
-        );
+        assert_eq!(verdict, Err(GuardError::Fragments { limit: limits::MAX_FRAGMENTS }));
     }
 }

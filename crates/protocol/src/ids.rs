@@ -13,11 +13,9 @@ fn bounded(what: &'static str, text: &str, limit: usize) -> Result<(), NameError
 fn without_controls(what: &'static str, text: &str) -> Result<(), NameError> {
     bounded(what, text, limits::MAX_NAME)?;
     match text.chars().find(|c| c.is_control()) {
-        Some(found) => Err(NameError::BadCharacter {
-            what,
-            found,
-            allowed: "characters other than controls",
-        }),
+        Some(found) => {
+            Err(NameError::BadCharacter { what, found, allowed: "characters other than controls" })
+        }
         None => Ok(()),
     }
 }
@@ -62,10 +60,7 @@ impl Key {
     pub fn check(text: &str) -> Result<(), NameError> {
         const WHAT: &str = "idempotency key";
         bounded(WHAT, text, limits::MAX_KEY)?;
-        match text
-            .chars()
-            .find(|c| !c.is_ascii_graphic() || *c == '"' || *c == '\\')
-        {
+        match text.chars().find(|c| !c.is_ascii_graphic() || *c == '"' || *c == '\\') {
             Some(found) => Err(NameError::BadCharacter {
                 what: WHAT,
                 found,
@@ -81,12 +76,7 @@ impl Key {
     #[must_use]
     pub fn from_random(bits: u128) -> Self {
         let id = uuid::Builder::from_random_bytes(bits.to_ne_bytes()).into_uuid();
-        Self(
-            (&*id
-                .hyphenated()
-                .encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]))
-                .into(),
-        )
+        Self((&*id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH])).into())
     }
 
     /// The key as text.

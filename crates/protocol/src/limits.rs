@@ -40,10 +40,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_frame: MAX_FRAME,
-            max_nesting: MAX_NESTING,
-        }
+        Self { max_frame: MAX_FRAME, max_nesting: MAX_NESTING }
     }
 }
 

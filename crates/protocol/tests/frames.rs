@@ -47,10 +47,7 @@ fn unknown_types_and_fields_are_no_error_even_where_they_reuse_our_names() {
     for text in [r#"{"type":"zap"}"#, r#"{"type":"zap","seq":"x","payload":{}}"#] {
         assert!(matches!(read(text), Frame::Unknown), "{text}");
     }
-    assert!(matches!(
-        read(r#"{"type":"meta","event":"zap","payload":7}"#),
-        Frame::Meta(Meta::Unknown)
-    ));
+    assert!(matches!(read(r#"{"type":"meta","event":"zap","payload":7}"#), Frame::Meta(Meta::Unknown)));
 }
 
 // [F-2]
@@ -61,19 +58,10 @@ fn a_number_is_an_integer_from_1_to_2_to_the_53_minus_1() {
         assert_eq!(event(&with(good)).seq, Some(good.parse().unwrap()));
     }
     for bad in ["0", "9007199254740992", "18446744073709551615"] {
-        assert!(
-            matches!(
-                refuse(&with(bad)),
-                DecodeError::SeqOutOfRange { field: "seq", .. }
-            ),
-            "{bad}"
-        );
+        assert!(matches!(refuse(&with(bad)), DecodeError::SeqOutOfRange { field: "seq", .. }), "{bad}");
     }
     for bad in ["-1", "1.0", "1e3", "\"1\"", "18446744073709551616", "true"] {
-        assert!(
-            matches!(refuse(&with(bad)), DecodeError::Malformed { .. }),
-            "{bad}"
-        );
+        assert!(matches!(refuse(&with(bad)), DecodeError::Malformed { .. }), "{bad}");
     }
     assert!(matches!(
         refuse(r#"{"type":"ack","ack_seq":18446744073709551615}"#),
@@ -102,19 +90,10 @@ fn what_is_not_a_frame_is_refused_with_the_code_that_says_so() {
     ] {
         assert_eq!(refuse(text).close_code(), CloseCode(code), "{text}");
     }
-    let long = format!(
-        r#"{{"type":"event","event":"e","payload":"{}"}}"#,
-        "x".repeat(limits::MAX_FRAME)
-    );
+    let long = format!(r#"{{"type":"event","event":"e","payload":"{}"}}"#, "x".repeat(limits::MAX_FRAME));
     assert_eq!(refuse(&long).close_code(), CloseCode::TOO_BIG);
-    let name = format!(
-        r#"{{"type":"event","event":"{}"}}"#,
-        "n".repeat(limits::MAX_NAME + 1)
-    );
-    assert_eq!(
-        refuse(&name).to_string(),
-        "bad event name has 129 bytes, at most 128 are allowed"
-    );
+    let name = format!(r#"{{"type":"event","event":"{}"}}"#, "n".repeat(limits::MAX_NAME + 1));
+    assert_eq!(refuse(&name).to_string(), "bad event name has 129 bytes, at most 128 are allowed");
 }
 
 // [F-5]
@@ -122,32 +101,18 @@ fn what_is_not_a_frame_is_refused_with_the_code_that_says_so() {
 fn the_deepest_payload_that_fits_passes_as_it_is_and_one_level_more_is_refused() {
     let nested = |depth: usize| {
         let payload = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        (
-            format!(r#"{{"type":"event","event":"e","payload":{payload}}}"#),
-            payload,
-        )
+        (format!(r#"{{"type":"event","event":"e","payload":{payload}}}"#), payload)
     };
     let (text, payload) = nested(limits::MAX_NESTING);
     assert_eq!(event(&text).payload.map(|p| p.get()), Some(&*payload));
     let (text, _) = nested(limits::MAX_NESTING + 1);
-    assert_eq!(
-        refuse(&text),
-        DecodeError::TooDeep {
-            limit: limits::MAX_NESTING
-        }
-    );
+    assert_eq!(refuse(&text), DecodeError::TooDeep { limit: limits::MAX_NESTING });
 }
 
 // [F-5]
 #[test]
 fn a_payload_is_passed_on_byte_for_byte() {
-    for payload in [
-        "null",
-        "1e999999",
-        r#""\u0000 \ud83d\ude00""#,
-        r#"{ "a" : 1 , "a" : 2 }"#,
-        "0.10",
-    ] {
+    for payload in ["null", "1e999999", r#""\u0000 \ud83d\ude00""#, r#"{ "a" : 1 , "a" : 2 }"#, "0.10"] {
         let text = format!(r#"{{"type":"event","event":"e","payload":{payload}}}"#);
         let expected = (payload != "null").then_some(payload);
         assert_eq!(event(&text).payload.map(|p| p.get()), expected);
@@ -159,24 +124,10 @@ fn a_payload_is_passed_on_byte_for_byte() {
 fn without_a_channel_a_room_of_the_payload_is_one() {
     let channel = |text: &str| event(text).channel_or_room().map(|c| c.to_string());
     let with = |rest: &str| format!(r#"{{"type":"event","event":"e"{rest}}}"#);
-    assert_eq!(
-        channel(&with(r#","channel":"a","payload":{"room":"b"}"#)).as_deref(),
-        Some("a")
-    );
-    assert_eq!(
-        channel(&with(r#","payload":{"room":"b","channelId":"c"}"#)).as_deref(),
-        Some("b")
-    );
-    assert_eq!(
-        channel(&with(r#","payload":{"x":1,"channelId":"c"}"#)).as_deref(),
-        Some("c")
-    );
-    for none in [
-        "",
-        r#","payload":{"room":7}"#,
-        r#","payload":["room"]"#,
-        r#","payload":"room""#,
-    ] {
+    assert_eq!(channel(&with(r#","channel":"a","payload":{"room":"b"}"#)).as_deref(), Some("a"));
+    assert_eq!(channel(&with(r#","payload":{"room":"b","channelId":"c"}"#)).as_deref(), Some("b"));
+    assert_eq!(channel(&with(r#","payload":{"x":1,"channelId":"c"}"#)).as_deref(), Some("c"));
+    for none in ["", r#","payload":{"room":7}"#, r#","payload":["room"]"#, r#","payload":"room""#] {
         assert_eq!(channel(&with(none)), None, "{none}");
     }
 }
@@ -185,26 +136,11 @@ fn without_a_channel_a_room_of_the_payload_is_one() {
 #[test]
 fn acks_are_single_unless_they_say_cumulative() {
     for (text, expected) in [
-        (
-            encode::ack(7, true),
-            Ack {
-                ack_seq: 7,
-                cumulative: true,
-            },
-        ),
-        (
-            encode::ack(7, false),
-            Ack {
-                ack_seq: 7,
-                cumulative: false,
-            },
-        ),
+        (encode::ack(7, true), Ack { ack_seq: 7, cumulative: true }),
+        (encode::ack(7, false), Ack { ack_seq: 7, cumulative: false }),
         (
             r#"{"type":"ack","ack_seq":7,"timestamp":"now","client_id":"x"}"#.into(),
-            Ack {
-                ack_seq: 7,
-                cumulative: false,
-            },
+            Ack { ack_seq: 7, cumulative: false },
         ),
     ] {
         match read(&text) {
@@ -219,14 +155,9 @@ fn acks_are_single_unless_they_say_cumulative() {
 fn a_batch_carries_frames_as_they_are() {
     let (one, two) = (encode::ack(1, false), encode::meta_ping(true));
     let text = encode::batch([&*one, &*two]);
-    let Frame::Batch(frames) = read(&text) else {
-        panic!("{text}")
-    };
+    let Frame::Batch(frames) = read(&text) else { panic!("{text}") };
     assert_eq!(frames.iter().map(|f| f.get()).collect::<Vec<_>>(), [&*one, &*two]);
-    assert!(matches!(
-        refuse(r#"{"type":"batch"}"#),
-        DecodeError::Malformed { .. }
-    ));
+    assert!(matches!(refuse(r#"{"type":"batch"}"#), DecodeError::Malformed { .. }));
 }
 
 // [D-6]
@@ -236,9 +167,7 @@ fn an_error_is_read_with_a_code_in_digits_or_in_words() {
         r#"{"type":"error","payload":{"code":401}}"#,
         r#"{"type":"error","payload":{"code":"401","message":"expired"}}"#,
     ] {
-        let Frame::Error(error) = read(text) else {
-            panic!("{text}")
-        };
+        let Frame::Error(error) = read(text) else { panic!("{text}") };
         assert_eq!((error.payload.code, error.seq), (ErrorCode::Unauthorized, None));
         assert_eq!(error.payload.code.action(), Some(ErrorAction::Reauth));
     }
@@ -250,14 +179,9 @@ fn an_error_is_read_with_a_code_in_digits_or_in_words() {
         retry_after_ms: Some(250),
         channel: Some("c"),
     });
-    let Frame::Error(error) = read(&text) else {
-        panic!("{text}")
-    };
+    let Frame::Error(error) = read(&text) else { panic!("{text}") };
     assert_eq!(error.seq, Some(5));
-    assert_eq!(
-        (error.payload.code, &*error.payload.code_text),
-        (ErrorCode::Other, "no \"way\"")
-    );
+    assert_eq!((error.payload.code, &*error.payload.code_text), (ErrorCode::Other, "no \"way\""));
     assert_eq!(error.payload.action, Some(ErrorAction::Reject));
     assert_eq!(error.payload.message.as_deref(), Some("a\nb"));
     assert_eq!(error.payload.retry_after_ms, Some(250));
@@ -271,27 +195,10 @@ fn every_meta_frame_reads_as_it_was_written() {
         (encode::meta_ping(false), Meta::Ping),
         (encode::meta_ping(true), Meta::Pong),
         (r#"{"type":"meta","event":"ping"}"#.into(), Meta::Ping),
-        (
-            encode::join("a\"b"),
-            Meta::Join {
-                channel: "a\"b".into(),
-            },
-        ),
+        (encode::join("a\"b"), Meta::Join { channel: "a\"b".into() }),
         (encode::leave("a"), Meta::Leave { channel: "a".into() }),
-        (
-            encode::joined("a", "7@e"),
-            Meta::Joined {
-                channel: "a".into(),
-                pos: Some("7@e".into()),
-            },
-        ),
-        (
-            encode::pos(3, "7@e"),
-            Meta::Pos {
-                seq: 3,
-                pos: "7@e".into(),
-            },
-        ),
+        (encode::joined("a", "7@e"), Meta::Joined { channel: "a".into(), pos: Some("7@e".into()) }),
+        (encode::pos(3, "7@e"), Meta::Pos { seq: 3, pos: "7@e".into() }),
         (encode::draining(1500), Meta::Draining { retry_after_ms: 1500 }),
     ] {
         match read(&text) {
@@ -319,20 +226,14 @@ fn resume_and_its_answer_read_as_they_were_written() {
         max_unacked: Some(512),
     };
     let text = encode::resume(&resume);
-    let Frame::Resume(read_back) = read(&text) else {
-        panic!("{text}")
-    };
+    let Frame::Resume(read_back) = read(&text) else { panic!("{text}") };
     assert_eq!(format!("{read_back:?}"), format!("{resume:?}"));
 
     let missing = serde_json::value::RawValue::from_string(r#"{"type":"event","event":"e"}"#.into()).unwrap();
     let response = ResumeResponse {
         server_ack_seq: 5,
         server_ack_key: Some("k".into()),
-        rejected: vec![Rejected {
-            seq: 3,
-            key: "k3".into(),
-            code: "forbidden".into(),
-        }],
+        rejected: vec![Rejected { seq: 3, key: "k3".into(), code: "forbidden".into() }],
         session_expired: true,
         subject: Some("alice".into()),
         missing: Some(vec![&missing]),
@@ -351,9 +252,7 @@ fn resume_and_its_answer_read_as_they_were_written() {
         dedup_ttl_ms: Some(2),
     };
     let text = encode::resume_response(&response);
-    let Frame::ResumeResponse(read_back) = read(&text) else {
-        panic!("{text}")
-    };
+    let Frame::ResumeResponse(read_back) = read(&text) else { panic!("{text}") };
     assert_eq!(format!("{read_back:?}"), format!("{response:?}"));
 }
 
@@ -363,11 +262,7 @@ fn a_baseline_resume_needs_no_field_that_the_original_lacks() {
         panic!()
     };
     assert_eq!((resume.last_ack_seq, resume.proto), (7, None));
-    let text = encode::resume(&Resume {
-        client_id: Some("c".into()),
-        last_ack_seq: 7,
-        ..Resume::default()
-    });
+    let text = encode::resume(&Resume { client_id: Some("c".into()), last_ack_seq: 7, ..Resume::default() });
     assert_eq!(text, r#"{"type":"resume","client_id":"c","last_ack_seq":7}"#);
 }
 
@@ -392,14 +287,8 @@ fn an_event_is_encoded_once_and_numbered_as_often_as_needed() {
         assert_eq!(event.seq, Some(seq));
         assert_eq!(event.client_id.as_deref(), Some("me"));
         assert_eq!(event.key.as_deref(), Some("order-17"));
-        assert_eq!(
-            (&*event.event, event.channel.as_deref()),
-            ("chat.\"x\"", Some("general"))
-        );
-        assert_eq!(
-            (event.ttl_ms, event.payload.map(|p| p.get())),
-            (Some(50), Some(r#"{"n":1}"#))
-        );
+        assert_eq!((&*event.event, event.channel.as_deref()), ("chat.\"x\"", Some("general")));
+        assert_eq!((event.ttl_ms, event.payload.map(|p| p.get())), (Some(50), Some(r#"{"n":1}"#)));
     }
 }
 
@@ -420,10 +309,7 @@ fn a_relayed_event_carries_its_place_and_its_sender() {
         (event.seq, event.pos.as_deref(), event.channel.as_deref()),
         (Some(3), Some("17@e"), Some("c"))
     );
-    assert_eq!(
-        (event.sender.as_deref(), event.key.as_deref()),
-        (Some("alice"), Some("k"))
-    );
+    assert_eq!((event.sender.as_deref(), event.key.as_deref()), (Some("alice"), Some("k")));
     assert!(event.timestamp.is_some());
 }
 
@@ -461,13 +347,7 @@ fn every_end_demands_one_action() {
 #[test]
 fn an_incarnation_is_an_id_and_a_count() {
     let incarnation = IncarnationRef::parse("ab-c.d.12").unwrap();
-    assert_eq!(
-        incarnation,
-        IncarnationRef {
-            id: "ab-c.d",
-            opens: 12
-        }
-    );
+    assert_eq!(incarnation, IncarnationRef { id: "ab-c.d", opens: 12 });
     assert_eq!(incarnation.to_string(), "ab-c.d.12");
     for bad in ["", "abc", ".1", "a.", "a.-1", "a b.1", "a.99999999999999999999"] {
         assert!(IncarnationRef::parse(bad).is_err(), "{bad}");

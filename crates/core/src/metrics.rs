@@ -1,0 +1,78 @@
+//! What the client counts.
+
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// The client's counters since its start. Sums only; what is current is in the two gauges.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: u64,)+
+            /// Messages that wait in the outbox now.
+            pub queued: u64,
+            /// Bytes that wait in the outbox now, counted by whole records.
+            pub queued_bytes: u64,
+        }
+
+        impl AddAssign for Metrics {
+            /// Adds counters, and takes the gauges of `other` where it has any.
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)+
+                (self.queued, self.queued_bytes) = (other.queued, other.queued_bytes);
+            }
+        }
+
+        impl Metrics {
+            /// Adds what another part counted, leaving the gauges alone.
+            pub fn add_counters(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Messages accepted: on disk.
+    accepted,
+    /// Messages refused at the door: too large, no room, store failing.
+    refused,
+    /// Messages that were the same as one that waited already.
+    deduplicated,
+    /// Frames of numbered messages handed to a link, resends included.
+    sent,
+    /// Messages that were sent before on an earlier link.
+    resent,
+    /// Messages settled by an ack.
+    acked,
+    /// Messages put aside: rejected, too large for the server, outcome unknown.
+    set_aside,
+    /// Acks for what was settled already.
+    duplicate_acks,
+    /// Events given to the application.
+    received,
+    /// Events that came twice and were dropped.
+    duplicates,
+    /// Events that no subscriber wanted.
+    unclaimed,
+    /// Gaps told to the application.
+    gaps,
+    /// Frames of unknown type, and frames of older connections, that were ignored.
+    ignored,
+    /// Ends of links because the peer broke the protocol.
+    protocol_errors,
+    /// Links that came up.
+    connects,
+    /// Attempts that failed, and links that ended.
+    disconnects,
+    /// Bytes of frames handed to links.
+    bytes_sent,
+    /// Bytes of frames received.
+    bytes_received,
+    /// Actors restarted after a panic.
+    panics,
+    /// Times that the store failed.
+    store_errors,
+    /// Events that a slow subscriber did not get: state and metrics, of which only the latest counts.
+    coalesced,
+}

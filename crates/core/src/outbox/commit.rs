@@ -1,0 +1,361 @@
+//! From what waits to a commit, and from a commit to what may be told.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use super::{
+    Circumstances, Course, Entry, KeyAtMark, Outbox, Output, PendingAnswer, Purpose, ReadFor, Refusal, State,
+    Stored, Wants, mark_to_look_up, reconcile, tail::Tail,
+};
+use crate::{
+    event::{Event, Rejection},
+    store::{Commit, Committed, LocalId, Meta, Opened, Peer, Row, Settle, StoreError},
+};
+
+/// A commit that the store is carrying out, and what depends on it.
+#[derive(Debug)]
+pub(super) struct InFlight<R> {
+    commit: Commit,
+    entries: Vec<Entry<R>>,
+    first: LocalId,
+    cursor: bool,
+    channels: Vec<(String, bool)>,
+    reconciled: Option<(u64, Course)>,
+    events: Vec<Event>,
+}
+
+impl<R> InFlight<R> {
+    pub(super) fn puts_aside(&self, id: LocalId) -> bool {
+        self.commit.settle.iter().any(|settle| settle.id == id)
+    }
+}
+
+impl<R, W> Outbox<R, W> {
+    /// Begins a commit, if none is in flight and there is something that cannot wait any longer.
+    pub(super) fn begin_commit(&mut self, now: Instant) {
+        if self.in_flight.is_some() || !matches!(self.state, State::Ready) {
+            return;
+        }
+        let in_flight = if let Some(pending) = self.wants.answer.take() {
+            match self.key_at_mark(&pending) {
+                Some(key) => self.commit_answer(&pending, &key),
+                None => {
+                    self.wants.answer = Some(pending);
+                    return;
+                }
+            }
+        } else {
+            let due = self.flush_at.is_some_and(|at| now >= at);
+            let soon = !self.wants.settle.is_empty() || !self.wants.channels.is_empty();
+            if self.bounds.collecting_len() == 0 && !due && !soon {
+                return;
+            }
+            self.commit_wants()
+        };
+        if self.wants.retire.is_none() && self.wants.cursor.is_none() {
+            self.flush_at = None;
+        }
+        self.outputs.push_back(Output::Commit(in_flight.commit.clone()));
+        self.in_flight = Some(in_flight);
+    }
+
+    /// The key that the decision needs, or None while it is being read.
+    fn key_at_mark(&mut self, pending: &PendingAnswer) -> Option<KeyAtMark> {
+        let Some(id) = mark_to_look_up(&self.meta, &pending.answer) else {
+            return Some(KeyAtMark::Nothing);
+        };
+        if let Some((_, key)) = pending.key.as_ref().filter(|(read, _)| *read == id) {
+            return Some(key.clone());
+        }
+        if self.is_aside(id) {
+            return Some(KeyAtMark::Aside);
+        }
+        if self.tail.covers(id) {
+            return Some(
+                self.tail.get(id).map_or(KeyAtMark::Nothing, |row| KeyAtMark::Row(row.key().to_owned())),
+            );
+        }
+        if !self.reading_key {
+            self.reading_key = true;
+            let purpose = ReadFor(Purpose::KeyAtMark(id));
+            self.outputs.push_back(Output::Read { from: id, messages: 1, bytes: 1, purpose });
+        }
+        None
+    }
+
+    fn commit_answer(&mut self, pending: &PendingAnswer, key: &KeyAtMark) -> InFlight<R> {
+        let waiting = self.meta.numbering.pending() - self.holes.len() as u64;
+        let around = Circumstances {
+            endpoint: &self.endpoint,
+            unix_seconds: pending.unix_seconds,
+            new_incarnation: &pending.new_incarnation,
+            waiting,
+        };
+        let decision = reconcile(&mut self.meta, &pending.answer, key, &around);
+        // A retirement that is not committed is void: the server has just said what it has (S-1).
+        self.wants.retire = None;
+        self.settled_through = LocalId(0);
+        let mut settle = std::mem::take(&mut self.wants.settle);
+        settle.extend(decision.settle);
+        let (first, mut events) = (self.meta.numbering.next(), decision.events);
+        if let Some(through) = decision.retire {
+            events.push(Event::Acked { through });
+        }
+        InFlight {
+            commit: Commit { append: Vec::new(), retire: decision.retire, settle, meta: self.meta.clone() },
+            entries: Vec::new(),
+            first,
+            cursor: false,
+            channels: Vec::new(),
+            reconciled: Some((pending.generation, decision.course)),
+            events,
+        }
+    }
+
+    fn commit_wants(&mut self) -> InFlight<R> {
+        let entries = self.bounds.take_batch();
+        let ids = self.meta.numbering.assign(entries.len() as u64, self.live.is_some());
+        let append = entries
+            .iter()
+            .zip(ids.start.0..)
+            .map(|(entry, id)| Row {
+                id: LocalId(id),
+                body: entry.body.clone(),
+                chosen_key: entry.draft.has_chosen_key(),
+            })
+            .collect();
+        let Wants { retire, settle, cursor, channels, answer } = std::mem::take(&mut self.wants);
+        self.wants.answer = answer;
+        if let Some(through) = retire {
+            self.meta.numbering.retire(through);
+        }
+        let moved = cursor.is_some();
+        if cursor.is_some() {
+            self.meta.cursor = cursor;
+        }
+        for (channel, wanted) in &channels {
+            if *wanted {
+                self.meta.channels.insert(channel.clone());
+            } else {
+                self.meta.channels.remove(channel);
+            }
+        }
+        InFlight {
+            commit: Commit { append, retire, settle, meta: self.meta.clone() },
+            entries,
+            first: ids.start,
+            cursor: moved,
+            channels,
+            reconciled: None,
+            events: Vec::new(),
+        }
+    }
+
+    /// The store has carried the commit out, or has failed to.
+    pub fn handle_committed(&mut self, result: Result<Committed, StoreError>, now: Instant) {
+        match result {
+            Ok(committed) => {
+                if let Some(done) = self.in_flight.take() {
+                    self.tell(done, &committed.duplicates);
+                }
+                self.bounds.set_stored_bytes(committed.stored_bytes);
+                self.bounds.admit_waiting(self.meta.numbering.pending() - self.holes.len() as u64);
+                self.answer_prepare();
+                self.begin_commit(now);
+                self.serve_pull();
+            }
+            Err(error) => self.store_failed(&error),
+        }
+    }
+
+    /// Everything that may be said once a commit is durable (D-1).
+    fn tell(&mut self, done: InFlight<R>, duplicates: &[(LocalId, LocalId)]) {
+        let InFlight { commit, entries, first, cursor, channels, reconciled, events } = done;
+        let head = self.meta.numbering.head();
+        let aside: BTreeSet<_> = commit.settle.iter().map(|settle| settle.id).collect();
+        let twins: BTreeSet<_> = duplicates.iter().map(|(id, _)| *id).collect();
+        for row in commit.append.into_iter().filter(|row| !twins.contains(&row.id)) {
+            self.tail.push(row);
+        }
+        self.tail.remove(&aside);
+        self.tail.retire(head);
+        self.holes.extend(aside.into_iter().chain(twins));
+        self.holes = self.holes.split_off(&head);
+        self.committed_next = self.meta.numbering.next();
+        let replies: Vec<_> = entries
+            .into_iter()
+            .zip(first.0..)
+            .map(|(entry, id)| {
+                let id = LocalId(id);
+                let twin = duplicates.iter().find(|(new, _)| *new == id).map(|(_, old)| *old);
+                let key = entry.draft.key_ref().map_or_else(Default::default, |key| key.as_str().into());
+                let stored = Stored { id: twin.unwrap_or(id), key, duplicate: twin.is_some() };
+                (entry.reply, Ok(stored))
+            })
+            .collect();
+        self.counts.accepted += (replies.len() - duplicates.len()) as u64;
+        self.counts.deduplicated += duplicates.len() as u64;
+        if !replies.is_empty() {
+            self.outputs.push_back(Output::Replies(replies));
+        }
+        for settle in commit.settle {
+            self.tell_aside(settle);
+        }
+        for event in events {
+            if let Event::Acked { through } = event {
+                self.end_waiters(through);
+            }
+            self.outputs.push_back(Output::Event(event));
+        }
+        if let Some((generation, course)) = reconciled {
+            self.live = (course == Course::Proceed).then_some(generation);
+            self.outputs.push_back(Output::Reconciled { generation, course });
+        }
+        if let Some(cursor) = commit.meta.cursor.filter(|_| cursor) {
+            self.outputs.push_back(Output::CursorCommitted(cursor));
+        }
+        if !channels.is_empty() {
+            self.outputs.push_back(Output::ChannelsCommitted(commit.meta.channels));
+        }
+    }
+
+    fn tell_aside(&mut self, settle: Settle) {
+        let Settle { id, verdict, code } = settle;
+        self.counts.set_aside += 1;
+        for waiter in self.waiters.remove(&id).into_iter().flatten() {
+            self.outputs
+                .push_back(Output::Ended(waiter, super::Outcome::SetAside { verdict, code: code.clone() }));
+        }
+        self.outputs.push_back(Output::Event(Event::Rejected(Rejection { id, verdict, code })));
+    }
+
+    fn end_waiters(&mut self, through: LocalId) {
+        let later = self.waiters.split_off(&through.next());
+        let ended = std::mem::replace(&mut self.waiters, later);
+        let waiters = ended.into_values().flatten();
+        self.outputs.extend(waiters.map(|waiter| Output::Ended(waiter, super::Outcome::Acked)));
+    }
+
+    /// The store failed: whether the commit in flight happened is known only when it is open again.
+    pub(super) fn store_failed(&mut self, error: &StoreError) {
+        let text: Arc<str> = describe(error).into();
+        self.counts.store_errors += 1;
+        (self.reading_page, self.reading_key, self.pull) = (false, false, None);
+        // The session must not wait for pages that nobody reads: it resumes once the store is back.
+        let waiting = self.wants.answer.take().map(|pending| pending.generation);
+        if let Some(generation) = self.live.take().or(waiting) {
+            self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
+        }
+        if !error.is_retryable() {
+            return self.give_up(text);
+        }
+        if !matches!(self.state, State::Opening { failing: Some(_) }) {
+            self.outputs.push_back(Output::Event(Event::StoreFailing { error: text.clone() }));
+        }
+        let refused = self.bounds.take_all(&Refusal::Store(text.clone()));
+        self.give_back(refused);
+        self.state = State::Opening { failing: Some(text) };
+        self.outputs.push_back(Output::Open);
+    }
+
+    fn give_up(&mut self, text: Arc<str>) {
+        let refusal = Refusal::Store(text.clone());
+        let mut refused = self.bounds.take_all(&refusal);
+        let uncertain = self.in_flight.take().map(|commit| commit.entries).unwrap_or_default();
+        refused.extend(uncertain.into_iter().map(|entry| entry.refuse(Refusal::Unknown)));
+        self.give_back(refused);
+        self.state = State::Closed(refusal);
+        self.outputs.push_back(Output::Failed(text));
+    }
+
+    /// The store is open: what an uncertain commit became is seen now, and what it did not do is done again.
+    pub(super) fn begin(&mut self, opened: Opened, unix_seconds: u64, now: Instant) {
+        if let Some(configured) = self.client_id.as_ref().filter(|id| **id != opened.meta.client_id) {
+            let kept = &opened.meta.client_id;
+            let text = format!("it belongs to the client id {kept:?}, configured is {configured:?}");
+            return self.give_up(text.into());
+        }
+        self.state = State::Ready;
+        if let Some(path) = opened.set_aside {
+            // Another store: what the old one had settled says nothing about this one.
+            (self.settled_through, self.wants.retire, self.wants.cursor) = (LocalId(0), None, None);
+            self.wants.settle.clear();
+            self.waiters.clear();
+            self.outputs.push_back(Output::Event(Event::StoreSetAside { path }));
+        }
+        self.meta = opened.meta;
+        self.holes = opened.holes.into_iter().collect();
+        self.committed_next = self.meta.numbering.next();
+        self.tail = Tail::new(super::TAIL_BYTES, self.committed_next);
+        self.bounds.set_stored_bytes(opened.stored_bytes);
+        if let Some(uncertain) = self.in_flight.take() {
+            self.resolve(uncertain);
+        }
+        if self.meta.endpoints.get(&self.endpoint) == Some(&Peer::Baseline) {
+            self.meta.numbering.raise_floor(unix_seconds);
+        }
+        if self.wants.retire.is_some() || self.wants.cursor.is_some() {
+            self.flush_later(now);
+        }
+        for channel in std::mem::take(&mut self.first_channels) {
+            if !self.meta.channels.contains(&channel) {
+                self.wants.channels.push((channel, true));
+            }
+        }
+        self.answer_prepare();
+        self.begin_commit(now);
+    }
+
+    fn resolve(&mut self, uncertain: InFlight<R>) {
+        if happened(&uncertain.commit.meta, &self.meta) {
+            let (missing, kept): (Vec<_>, Vec<_>) = uncertain
+                .entries
+                .into_iter()
+                .zip(uncertain.first.0..)
+                .partition(|(_, id)| self.holes.contains(&LocalId(*id)));
+            // A place without a row is that of a message whose chosen key waited already; which, is not known here.
+            let unknown: Vec<_> =
+                missing.into_iter().map(|(entry, _)| entry.refuse(Refusal::Unknown)).collect();
+            let stored = kept.into_iter().map(|(entry, id)| entry.accept(LocalId(id), false));
+            let replies: Vec<_> = stored.chain(unknown).collect();
+            self.counts.accepted += replies.iter().filter(|(_, result)| result.is_ok()).count() as u64;
+            self.outputs.push_back(Output::Replies(replies));
+            let rest = InFlight {
+                entries: Vec::new(),
+                commit: Commit { append: Vec::new(), ..uncertain.commit },
+                reconciled: uncertain.reconciled.map(|(generation, _)| (generation, Course::ResumeAnew)),
+                ..uncertain
+            };
+            self.tell(rest, &[]);
+            return;
+        }
+        self.bounds.put_back(uncertain.entries);
+        self.wants.settle.splice(0..0, uncertain.commit.settle);
+        self.wants.channels.splice(0..0, uncertain.channels);
+        if let Some((generation, _)) = uncertain.reconciled {
+            self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
+        } else {
+            self.wants.retire = self.wants.retire.or(uncertain.commit.retire);
+            if uncertain.cursor && self.wants.cursor.is_none() {
+                self.wants.cursor = uncertain.commit.meta.cursor;
+            }
+        }
+    }
+}
+
+/// Whether the store's state is that of this commit; an open changes nothing else than the count of opens.
+fn happened(committed: &Meta, found: &Meta) -> bool {
+    let mut expected = committed.clone();
+    expected.incarnation.opens = found.incarnation.opens;
+    expected == *found
+}
+
+fn describe(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,497 @@
+//! The outbox: what was accepted and is not settled yet.
+//!
+//! One commit is in flight at a time; whatever arrives meanwhile is the next one, so that the batch is as large as
+//! the disk is slow, without a timer (natural group commit). The outbox alone changes what the store holds: the
+//! session tells it what was settled, and it answers with pages of what to send.
+
+mod bounds;
+mod commit;
+mod pages;
+mod reconcile;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytestring::ByteString;
+
+pub use self::reconcile::{
+    Answer, Circumstances, Course, Decision, KeyAtMark, Proto2Answer, mark_to_look_up, reconcile,
+};
+use self::{bounds::Bounds, commit::InFlight, tail::Tail};
+use crate::{
+    config::Config,
+    draft::Draft,
+    event::Event,
+    metrics::Metrics,
+    store::{Commit, Cursor, Exception, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Verdict},
+};
+
+/// Most bytes of recent messages that are kept in memory to be sent without reading them back.
+const TAIL_BYTES: usize = 1 << 20;
+
+/// A message on its way in.
+#[derive(Debug)]
+pub struct Entry<R> {
+    /// The message, to give back should it be refused.
+    pub draft: Draft,
+    /// It as the store keeps it.
+    pub body: ByteString,
+    /// Who waits for the answer.
+    pub reply: R,
+}
+
+impl<R> Entry<R> {
+    fn refuse(self, reason: Refusal) -> Reply<R> {
+        (self.reply, Err(Refused { reason, draft: self.draft }))
+    }
+
+    fn accept(self, id: LocalId, duplicate: bool) -> Reply<R> {
+        let key = self.draft.key_ref().map_or_else(Default::default, |key| key.as_str().into());
+        (self.reply, Ok(Stored { id, key, duplicate }))
+    }
+}
+
+/// A message is on disk (D-1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its place.
+    pub id: LocalId,
+    /// Its key, which was chosen or assigned.
+    pub key: ByteString,
+    /// Whether a message under this key waited already: then this is that one.
+    pub duplicate: bool,
+}
+
+/// Why a message was not accepted. It is certainly not stored, except for `Unknown`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The outbox has no room.
+    Full {
+        /// Messages that wait.
+        messages: u64,
+        /// Bytes that wait.
+        bytes: u64,
+    },
+    /// The store fails.
+    Store(Arc<str>),
+    /// The client is shutting down.
+    Closed,
+    /// It may be stored or not: sent again with its key, it has its effect once.
+    Unknown,
+}
+
+/// A message that was not accepted, given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Refusal,
+    /// The message, with its key.
+    pub draft: Draft,
+}
+
+/// The answer to one sender.
+pub type Reply<R> = (R, Result<Stored, Refused>);
+
+/// How a message ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The server has it durably.
+    Acked,
+    /// It was put aside.
+    SetAside {
+        /// How it ended.
+        verdict: Verdict,
+        /// The server's code, or one of ours.
+        code: String,
+    },
+}
+
+/// The session's request for messages to send: answered once, as soon as there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// The link that it is for.
+    pub generation: u64,
+    /// The first place of interest.
+    pub from: LocalId,
+    /// Most messages.
+    pub messages: usize,
+    /// Most bytes of bodies; one message is given at least.
+    pub bytes: usize,
+}
+
+/// Messages to send, with their numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The link that asked.
+    pub generation: u64,
+    /// In order.
+    pub rows: Vec<(u64, Row)>,
+    /// Where to ask on.
+    pub next: LocalId,
+}
+
+/// What a session needs to know to resume: as committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The link that asked.
+    pub generation: u64,
+    /// The state beside the rows.
+    pub meta: Meta,
+    /// What is known of the server.
+    pub peer: Option<Peer>,
+}
+
+/// What the outbox wants done.
+#[derive(Debug)]
+pub enum Output<R, W> {
+    /// Open the store; answer with `handle_opened`.
+    Open,
+    /// Carry out a commit; answer with `handle_committed`.
+    Commit(Commit),
+    /// Read rows; answer with `handle_read`.
+    Read {
+        /// From here on.
+        from: LocalId,
+        /// Most messages.
+        messages: usize,
+        /// Most bytes.
+        bytes: usize,
+        /// What for; to be handed back with the rows.
+        purpose: ReadFor,
+    },
+    /// Look an exception up; answer with `handle_exception`.
+    FindException(LocalId, W),
+    /// Answer senders, in order.
+    Replies(Vec<Reply<R>>),
+    /// Answer one who waits for a message's end.
+    Ended(W, Outcome),
+    /// For the session: messages to send.
+    Page(Page),
+    /// For the session: what it needs to resume.
+    Facts(Box<Facts>),
+    /// For the session: how it goes on.
+    Reconciled {
+        /// The link that it is for.
+        generation: u64,
+        /// How.
+        course: Course,
+    },
+    /// For the session: this cursor is committed, so it may be acked (D-9).
+    CursorCommitted(Cursor),
+    /// For the session: these are the wanted channels now, durably (C-2).
+    ChannelsCommitted(BTreeSet<String>),
+    /// For the application.
+    Event(Event),
+    /// The store cannot be opened, and trying again cannot help.
+    Failed(Arc<str>),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waiting for the store; after a failure, with what it said.
+    Opening {
+        failing: Option<Arc<str>>,
+    },
+    Ready,
+    /// For good.
+    Closed(Refusal),
+}
+
+/// What rows were read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFor(Purpose);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To answer a pull; nothing at or above `bound` was committed when it was asked for.
+    Page { pull: Pull, bound: LocalId },
+    /// To compare the key at the server's mark.
+    KeyAtMark(LocalId),
+}
+
+/// What waits for the next commit beside new messages.
+#[derive(Debug, Default)]
+struct Wants {
+    retire: Option<LocalId>,
+    settle: Vec<Settle>,
+    cursor: Option<Cursor>,
+    channels: Vec<(String, bool)>,
+    answer: Option<PendingAnswer>,
+}
+
+#[derive(Debug)]
+struct PendingAnswer {
+    generation: u64,
+    answer: Answer,
+    key: Option<(LocalId, KeyAtMark)>,
+    new_incarnation: String,
+    unix_seconds: u64,
+}
+
+/// The machine. `R` is whoever waits for a message to be accepted, `W` whoever waits for one to end.
+#[derive(Debug)]
+pub struct Outbox<R, W> {
+    bounds: Bounds<R>,
+    endpoint: String,
+    client_id: Option<String>,
+    first_channels: Vec<String>,
+    commit_interval: std::time::Duration,
+    state: State,
+    meta: Meta,
+    committed_next: LocalId,
+    holes: BTreeSet<LocalId>,
+    in_flight: Option<InFlight<R>>,
+    wants: Wants,
+    flush_at: Option<Instant>,
+    live: Option<u64>,
+    tail: Tail,
+    pull: Option<Pull>,
+    reading_page: bool,
+    reading_key: bool,
+    closing: bool,
+    prepare: Option<u64>,
+    settled_through: LocalId,
+    waiters: BTreeMap<LocalId, Vec<W>>,
+    outputs: VecDeque<Output<R, W>>,
+    counts: Metrics,
+}
+
+impl<R, W> Outbox<R, W> {
+    /// An outbox whose store is still to be opened: its first output is [`Output::Open`].
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let fresh = crate::store::Fresh { client_id: String::new(), incarnation: String::new() };
+        let meta = Meta::fresh(&fresh);
+        let next = meta.numbering.next();
+        Self {
+            bounds: Bounds::new(config),
+            endpoint: config.endpoint.address().to_owned(),
+            client_id: config.client_id.clone(),
+            first_channels: config.channels.clone(),
+            commit_interval: config.commit_interval,
+            state: State::Opening { failing: None },
+            meta,
+            committed_next: next,
+            holes: BTreeSet::new(),
+            in_flight: None,
+            wants: Wants::default(),
+            flush_at: None,
+            live: None,
+            tail: Tail::new(TAIL_BYTES, next),
+            pull: None,
+            reading_page: false,
+            reading_key: false,
+            closing: false,
+            prepare: None,
+            settled_through: LocalId(0),
+            waiters: BTreeMap::new(),
+            outputs: VecDeque::from([Output::Open]),
+            counts: Metrics::default(),
+        }
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output<R, W>> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.flush_at.filter(|_| self.in_flight.is_none() && matches!(self.state, State::Ready))
+    }
+
+    /// The counters since the last call, and the gauges.
+    pub fn take_counts(&mut self) -> Metrics {
+        let mut counts = std::mem::take(&mut self.counts);
+        (counts.queued, counts.queued_bytes) = (self.pending(), self.bounds.bytes());
+        counts
+    }
+
+    /// Messages that wait: accepted or about to be, and not settled.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        let stored = self.meta.numbering.pending() - self.holes.len() as u64;
+        stored + self.bounds.collecting_len()
+    }
+
+    /// Whether everything accepted is settled, and committed as such.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending() == 0 && self.in_flight.is_none() && self.wants_nothing()
+    }
+
+    fn wants_nothing(&self) -> bool {
+        let Wants { retire, settle, cursor, channels, answer } = &self.wants;
+        retire.is_none() && settle.is_empty() && cursor.is_none() && channels.is_empty() && answer.is_none()
+    }
+
+    /// Messages to accept, in order.
+    pub fn handle_enqueue(&mut self, entries: impl IntoIterator<Item = Entry<R>>, now: Instant) {
+        let refusal = match &self.state {
+            _ if self.closing => Some(Refusal::Closed),
+            State::Closed(refusal) => Some(refusal.clone()),
+            State::Opening { failing: Some(error) } => Some(Refusal::Store(error.clone())),
+            State::Opening { failing: None } | State::Ready => None,
+        };
+        let waiting = self.meta.numbering.pending() - self.holes.len() as u64;
+        let mut refused = Vec::new();
+        for entry in entries {
+            let verdict = match &refusal {
+                Some(refusal) => Some(entry.refuse(refusal.clone())),
+                None => self.bounds.admit(entry, waiting),
+            };
+            refused.extend(verdict);
+        }
+        self.give_back(refused);
+        self.begin_commit(now);
+    }
+
+    fn give_back(&mut self, refused: Vec<Reply<R>>) {
+        if !refused.is_empty() {
+            self.counts.refused += refused.len() as u64;
+            self.outputs.push_back(Output::Replies(refused));
+        }
+    }
+
+    /// The session has a link, and needs to know where it stands.
+    pub fn handle_prepare(&mut self, generation: u64) {
+        self.prepare = Some(generation);
+        self.answer_prepare();
+    }
+
+    fn answer_prepare(&mut self) {
+        if !matches!(self.state, State::Ready) || self.in_flight.is_some() {
+            return;
+        }
+        if let Some(generation) = self.prepare.take() {
+            let peer = self.meta.endpoints.get(&self.endpoint).copied();
+            self.outputs.push_back(Output::Facts(Box::new(Facts {
+                generation,
+                meta: self.meta.clone(),
+                peer,
+            })));
+        }
+    }
+
+    /// What the server said, to be decided and committed. `new_incarnation` is a random id, should one be needed.
+    pub fn handle_answer(
+        &mut self,
+        generation: u64,
+        answer: Answer,
+        new_incarnation: String,
+        unix_seconds: u64,
+        now: Instant,
+    ) {
+        self.live = None;
+        self.wants.answer =
+            Some(PendingAnswer { generation, answer, key: None, new_incarnation, unix_seconds });
+        self.begin_commit(now);
+    }
+
+    /// The link is gone: nothing more is handed out, and new messages are not marked as handed.
+    pub fn handle_link_down(&mut self) {
+        (self.live, self.pull, self.wants.answer, self.prepare) = (None, None, None, None);
+    }
+
+    /// Every message up to this place is settled. Committed lazily: until then a crash means a repeat, not a loss.
+    pub fn handle_settled(&mut self, through: LocalId, now: Instant) {
+        if through < self.meta.numbering.head() || through <= self.settled_through {
+            return;
+        }
+        self.settled_through = through;
+        self.wants.retire = Some(through);
+        let mut later = self.waiters.split_off(&through.next());
+        std::mem::swap(&mut later, &mut self.waiters);
+        for (id, waiters) in later {
+            if self.is_aside(id) {
+                self.waiters.insert(id, waiters);
+            } else {
+                self.outputs.extend(waiters.into_iter().map(|waiter| Output::Ended(waiter, Outcome::Acked)));
+            }
+        }
+        self.outputs.push_back(Output::Event(Event::Acked { through }));
+        self.flush_later(now);
+    }
+
+    fn is_aside(&self, id: LocalId) -> bool {
+        let in_flight = self.in_flight.as_ref().is_some_and(|commit| commit.puts_aside(id));
+        in_flight || self.holes.contains(&id) || self.wants.settle.iter().any(|settle| settle.id == id)
+    }
+
+    /// A message is to be put aside, durably and soon.
+    pub fn handle_set_aside(&mut self, settle: Settle, now: Instant) {
+        if settle.id >= self.meta.numbering.head() && !self.is_aside(settle.id) {
+            self.wants.settle.push(settle);
+            self.begin_commit(now);
+        }
+    }
+
+    /// The application has everything up to this cursor. Committed lazily, or at once where the session is urgent.
+    pub fn handle_cursor(&mut self, cursor: Cursor, urgent: bool, now: Instant) {
+        self.wants.cursor = Some(cursor);
+        self.flush_later(now);
+        if urgent {
+            self.flush_at = Some(now);
+            self.begin_commit(now);
+        }
+    }
+
+    /// The application wants a channel, or no longer wants it.
+    pub fn handle_channel(&mut self, channel: String, wanted: bool, now: Instant) {
+        self.wants.channels.push((channel, wanted));
+        self.begin_commit(now);
+    }
+
+    /// Somebody wants to know how a message ends.
+    pub fn handle_wait(&mut self, id: LocalId, waiter: W) {
+        if id > self.settled_through && id >= self.meta.numbering.head() {
+            self.waiters.entry(id).or_default().push(waiter);
+        } else {
+            self.outputs.push_back(Output::FindException(id, waiter));
+        }
+    }
+
+    /// The answer to [`Output::FindException`]: what is settled and not put aside was acked.
+    pub fn handle_exception(&mut self, id: LocalId, found: Option<Exception>, waiter: W) {
+        let outcome = match found.filter(|exception| exception.row.id == id) {
+            Some(Exception { verdict, code, .. }) => Outcome::SetAside { verdict, code },
+            None => Outcome::Acked,
+        };
+        self.outputs.push_back(Output::Ended(waiter, outcome));
+    }
+
+    /// The client shuts down: what is not in a commit yet is refused, what is settled is committed at once.
+    pub fn handle_close(&mut self, now: Instant) {
+        self.closing = true;
+        let refused = self.bounds.take_all(&Refusal::Closed);
+        self.give_back(refused);
+        self.flush_at = self.flush_at.and(Some(now));
+        self.begin_commit(now);
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.begin_commit(now);
+    }
+
+    fn flush_later(&mut self, now: Instant) {
+        self.flush_at.get_or_insert(now + self.commit_interval);
+    }
+
+    /// The store has been opened, or has failed to.
+    pub fn handle_opened(&mut self, opened: Result<Opened, StoreError>, unix_seconds: u64, now: Instant) {
+        match opened {
+            Err(error) => self.store_failed(&error),
+            Ok(opened) => self.begin(opened, unix_seconds, now),
+        }
+    }
+}

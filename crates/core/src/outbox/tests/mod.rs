@@ -1,0 +1,262 @@
+//! The outbox against a disk that is a map, and a server that is a struct literal.
+
+mod pipeline;
+mod resume;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use actix_realtime_protocol::Key;
+
+use super::*;
+use crate::{
+    config::{ConfigBuilder, Overflow},
+    event::Rejection,
+    store::{Committed, Fresh, ResumeToken},
+};
+
+type Machine = Outbox<u32, &'static str>;
+
+/// What is on disk, and what the machine said; commits wait until the test lets them happen.
+struct Rig {
+    outbox: Machine,
+    now: Instant,
+    meta: Meta,
+    rows: BTreeMap<LocalId, Row>,
+    holes: BTreeSet<LocalId>,
+    keys: BTreeMap<String, LocalId>,
+    commit: Option<Commit>,
+    pages: Vec<Page>,
+    replies: Vec<(u32, Result<u64, Refusal>)>,
+    events: Vec<Event>,
+    ended: Vec<(&'static str, Outcome)>,
+    courses: Vec<Course>,
+    facts: Vec<Facts>,
+    cursors: Vec<Cursor>,
+    opens_asked: usize,
+    reads: usize,
+    failed: Option<Arc<str>>,
+}
+
+fn settings() -> ConfigBuilder {
+    Config::builder("ws://localhost/ws")
+}
+
+fn rig() -> Rig {
+    let mut rig = Rig::closed(settings());
+    rig.open();
+    rig
+}
+
+impl Rig {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any instant will do, and there is no other way to get one"
+    )]
+    fn closed(config: ConfigBuilder) -> Self {
+        let fresh = Fresh { client_id: "me".into(), incarnation: "i0".into() };
+        Self {
+            outbox: Machine::new(&config.build().unwrap()),
+            now: Instant::now(),
+            meta: Meta::fresh(&fresh),
+            rows: BTreeMap::new(),
+            holes: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            commit: None,
+            pages: vec![],
+            replies: vec![],
+            events: vec![],
+            ended: vec![],
+            courses: vec![],
+            facts: vec![],
+            cursors: vec![],
+            opens_asked: 0,
+            reads: 0,
+            failed: None,
+        }
+    }
+
+    /// A second run of the process on the same disk.
+    fn restart(self) -> Self {
+        let fresh = Self::closed(settings());
+        let mut rig = Self { meta: self.meta, rows: self.rows, holes: self.holes, keys: self.keys, ..fresh };
+        rig.open();
+        rig
+    }
+
+    fn open(&mut self) {
+        self.meta.incarnation.opens += 1;
+        let opened = Opened {
+            meta: self.meta.clone(),
+            stored_bytes: self.stored_bytes(),
+            holes: self.holes.iter().copied().collect(),
+            set_aside: None,
+        };
+        self.outbox.handle_opened(Ok(opened), 1_700_000_000, self.now);
+        self.drain();
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.rows.values().map(|row| row.body.len() as u64).sum()
+    }
+
+    fn entry(n: u32, key: Option<&str>) -> Entry<u32> {
+        let mut draft = Draft::new("e", &n).unwrap();
+        if let Some(key) = key {
+            draft = draft.key(Key::new(key).unwrap());
+        }
+        draft.assign_key(|| Key::new(&format!("k{n}")).unwrap());
+        let body = draft.body("now").unwrap().into();
+        Entry { draft, body, reply: n }
+    }
+
+    fn offer(&mut self, numbers: impl IntoIterator<Item = u32>) {
+        let entries: Vec<_> = numbers.into_iter().map(|n| Self::entry(n, None)).collect();
+        self.outbox.handle_enqueue(entries, self.now);
+        self.drain();
+    }
+
+    /// Offers and commits.
+    fn accept(&mut self, numbers: impl IntoIterator<Item = u32>) {
+        self.offer(numbers);
+        self.sync();
+    }
+
+    fn apply(&mut self, commit: Commit) -> Committed {
+        let mut duplicates = vec![];
+        for row in commit.append {
+            let head = commit.meta.numbering.head();
+            let twin = self.keys.get(row.key()).filter(|id| **id >= head).copied();
+            if let Some(twin) = twin.filter(|_| row.chosen_key) {
+                duplicates.push((row.id, twin));
+                self.holes.insert(row.id);
+                continue;
+            }
+            if row.chosen_key {
+                self.keys.insert(row.key().to_owned(), row.id);
+            }
+            self.rows.insert(row.id, row);
+        }
+        for settle in commit.settle {
+            self.rows.remove(&settle.id);
+            self.holes.insert(settle.id);
+        }
+        if let Some(through) = commit.retire {
+            self.rows = self.rows.split_off(&through.next());
+            self.holes = self.holes.split_off(&through.next());
+        }
+        self.meta = commit.meta;
+        Committed { duplicates, stored_bytes: self.stored_bytes() }
+    }
+
+    /// Lets the commit in flight happen.
+    fn commit_one(&mut self) {
+        let commit = self.commit.take().expect("a commit in flight");
+        let committed = self.apply(commit);
+        self.outbox.handle_committed(Ok(committed), self.now);
+        self.drain();
+    }
+
+    fn sync(&mut self) {
+        while self.commit.is_some() {
+            self.commit_one();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.outbox.poll_output() {
+            match output {
+                Output::Open => self.opens_asked += 1,
+                Output::Commit(commit) => {
+                    assert!(self.commit.replace(commit).is_none(), "two commits in flight")
+                }
+                Output::Read { from, messages, bytes, purpose } => {
+                    self.reads += 1;
+                    let mut room = bytes;
+                    let rows = self.rows.range(from..).map(|(_, row)| row.clone()).take(messages);
+                    let rows = rows
+                        .take_while(|row| {
+                            let fits = room > 0;
+                            room = room.saturating_sub(row.body.len());
+                            fits
+                        })
+                        .collect();
+                    self.outbox.handle_read(purpose, Ok(rows), self.now);
+                }
+                Output::FindException(id, waiter) => self.outbox.handle_exception(id, None, waiter),
+                Output::Replies(replies) => self.replies.extend(
+                    replies.into_iter().map(|(n, result)| (n, result.map(|s| s.id.0).map_err(|r| r.reason))),
+                ),
+                Output::Ended(waiter, outcome) => self.ended.push((waiter, outcome)),
+                Output::Page(page) => self.pages.push(page),
+                Output::Facts(facts) => self.facts.push(*facts),
+                Output::Reconciled { course, .. } => self.courses.push(course),
+                Output::CursorCommitted(cursor) => self.cursors.push(cursor),
+                Output::ChannelsCommitted(_) => {}
+                Output::Event(event) => self.events.push(event),
+                Output::Failed(text) => self.failed = Some(text),
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.answer_on(1, answer);
+    }
+
+    fn answer_on(&mut self, generation: u64, answer: Answer) {
+        self.outbox.handle_answer(generation, answer, "i1".into(), 1_700_000_000, self.now);
+        self.drain();
+        self.sync();
+    }
+
+    fn pull(&mut self, from: u64, messages: usize) {
+        let pull = Pull { generation: 1, from: LocalId(from), messages, bytes: 1 << 20 };
+        self.outbox.handle_pull(pull);
+        self.drain();
+    }
+
+    /// The numbers of everything that would be sent from the head on.
+    fn send_all(&mut self) -> Vec<u64> {
+        let (mut from, before) = (self.meta.numbering.head().0, self.pages.len());
+        for _ in 0..100 {
+            let seen = self.pages.len();
+            self.pull(from, 3);
+            match self.pages.get(seen) {
+                Some(page) => from = page.next.0,
+                None => break,
+            }
+        }
+        self.pages[before..].iter().flat_map(|page| page.rows.iter().map(|(seq, _)| *seq)).collect()
+    }
+
+    fn settled(&mut self, through: u64) {
+        self.outbox.handle_settled(LocalId(through), self.now);
+        self.drain();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.outbox.handle_timeout(self.now);
+        self.drain();
+    }
+
+    fn commit_lazily(&mut self) {
+        self.pass(Duration::from_secs(1));
+        self.sync();
+    }
+}
+
+fn proto2(server_ack_seq: u64, key: Option<&str>) -> Proto2Answer {
+    Proto2Answer {
+        server_ack_seq,
+        server_ack_key: key.map(str::to_owned),
+        start: Cursor { epoch: "log".into(), seq: 0, pos: "0".into() },
+        ..Proto2Answer::default()
+    }
+}
+
+fn says(answer: Proto2Answer) -> Answer {
+    Answer::Proto2(Box::new(answer))
+}
