@@ -63,8 +63,10 @@ counters! {
     protocol_errors,
     /// Links that came up.
     connects,
-    /// Attempts that failed, and links that ended.
+    /// Links that ended.
     disconnects,
+    /// Attempts to open a link that failed.
+    failed_attempts,
     /// Bytes of frames handed to links.
     bytes_sent,
     /// Bytes of frames received.
@@ -73,6 +75,8 @@ counters! {
     panics,
     /// Times that the store failed.
     store_errors,
-    /// Events that a slow subscriber did not get: state and metrics, of which only the latest counts.
+    /// States, acks and metrics that a slow subscriber did not get because a newer one had come.
     coalesced,
+    /// Notices that a slow subscriber did not get because too many had piled up.
+    dropped,
 }

@@ -369,7 +369,8 @@ impl<R, W> Outbox<R, W> {
     }
 
     fn answer_prepare(&mut self) {
-        if !matches!(self.state, State::Ready) || self.in_flight.is_some() {
+        let busy = self.in_flight.is_some() || self.wants.answer.is_some();
+        if !matches!(self.state, State::Ready) || busy {
             return;
         }
         if let Some(generation) = self.prepare.take() {
@@ -399,7 +400,9 @@ impl<R, W> Outbox<R, W> {
 
     /// The link is gone: nothing more is handed out, and new messages are not marked as handed.
     pub fn handle_link_down(&mut self) {
-        (self.live, self.pull, self.wants.answer, self.prepare) = (None, None, None, None);
+        (self.live, self.pull, self.prepare) = (None, None, None);
+        // What the server said about a link is void without it; what it said about us is not.
+        self.wants.answer.take_if(|pending| !pending.answer.outlives_its_link());
     }
 
     /// Every message up to this place is settled. Committed lazily: until then a crash means a repeat, not a loss.

@@ -20,6 +20,14 @@ pub enum Answer {
     Proto2(Box<Proto2Answer>),
     /// Not an answer, but a message of ours whose number the server knows for another one (D-3).
     SeqConflict,
+    /// From a `proto: 2` server, after it was taken for one without resume (S-2).
+    LateProto2,
+}
+
+impl Answer {
+    pub(super) const fn outlives_its_link(&self) -> bool {
+        matches!(self, Self::SeqConflict | Self::LateProto2)
+    }
 }
 
 /// What a `proto: 2` server says about us.
@@ -116,6 +124,10 @@ pub fn reconcile(meta: &mut Meta, answer: &Answer, key: &KeyAtMark, around: &Cir
         Answer::SeqConflict => {
             let event = regress(meta, 0, around);
             Decision { events: vec![event], ..Decision::of(Course::ResumeAnew) }
+        }
+        Answer::LateProto2 => {
+            meta.endpoints.insert(around.endpoint.to_owned(), Peer::Proto2);
+            Decision::of(Course::ResumeAnew)
         }
         Answer::Proto2(answer) => meet_proto2(meta, answer, key, around),
     }

@@ -1,0 +1,395 @@
+//! Who gets which event, in which order, and what the application has (D-9).
+//!
+//! Three kinds of events. The *stream* (messages, gaps, channels) waits for a slow subscriber, and holds the server
+//! back if it must: nothing of it is ever dropped. *Notices* (rejections, losses) wait too, up to a bound. Of the
+//! *latest* (connection state, acks, metrics) only the newest counts.
+//!
+//! Everybody reads from one queue, each at a place of their own. An event counts as handled when every subscriber
+//! that wanted it has let go of it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    config::Config,
+    event::Event,
+    metrics::Metrics,
+    session::{Item, Standing},
+    store::Cursor,
+};
+
+/// Most events given to a subscriber at once.
+const MAX_BATCH: usize = 256;
+/// Most batches that a subscriber may hold.
+const MAX_BATCHES: usize = 8;
+/// Most notices that wait for a slow subscriber.
+const MAX_NOTICES: usize = 4096;
+
+/// One subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubscriberId(pub u64);
+
+/// Which events a subscriber wants. The default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    kinds: Option<Vec<Kind>>,
+    events: Vec<String>,
+    channels: Vec<String>,
+}
+
+/// What kind of event it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Kind {
+    /// [`Event::Message`].
+    Message,
+    /// [`Event::Gap`].
+    Gap,
+    /// [`Event::ChannelJoined`] and [`Event::ChannelRefused`].
+    Channel,
+    /// [`Event::Rejected`], [`Event::OutboundLost`], [`Event::StoreRegressed`], [`Event::StoreSetAside`] and
+    /// [`Event::StoreFailing`].
+    Notice,
+    /// [`Event::Acked`].
+    Acked,
+    /// [`Event::Connection`].
+    Connection,
+    /// [`Event::Metrics`].
+    Metrics,
+}
+
+impl Kind {
+    /// The kind of this event.
+    #[must_use]
+    pub const fn of(event: &Event) -> Self {
+        match event {
+            Event::Message(_) => Self::Message,
+            Event::Gap(_) => Self::Gap,
+            Event::ChannelJoined { .. } | Event::ChannelRefused { .. } => Self::Channel,
+            Event::Rejected(_)
+            | Event::OutboundLost { .. }
+            | Event::StoreRegressed { .. }
+            | Event::StoreSetAside { .. }
+            | Event::StoreFailing { .. } => Self::Notice,
+            Event::Acked { .. } => Self::Acked,
+            Event::Connection(_) => Self::Connection,
+            Event::Metrics(_) => Self::Metrics,
+        }
+    }
+
+    const fn is_latest(self) -> bool {
+        matches!(self, Self::Acked | Self::Connection | Self::Metrics)
+    }
+}
+
+impl Filter {
+    /// Only these kinds.
+    #[must_use]
+    pub fn kinds(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        self.kinds.get_or_insert_default().extend(kinds);
+        self
+    }
+
+    /// Of messages, only those whose event is this one, or begins like this where it ends in `*`. Several add up.
+    #[must_use]
+    pub fn event(mut self, pattern: impl Into<String>) -> Self {
+        self.events.push(pattern.into());
+        self
+    }
+
+    /// Of messages, only those of this channel. Several add up.
+    #[must_use]
+    pub fn channel(mut self, channel: impl Into<String>) -> Self {
+        self.channels.push(channel.into());
+        self
+    }
+
+    fn wants_kind(&self, kind: Kind) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+    }
+
+    fn wants(&self, event: &Event) -> bool {
+        if !self.wants_kind(Kind::of(event)) {
+            return false;
+        }
+        let Event::Message(message) = event else { return true };
+        let named = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(prefix) => message.event.starts_with(prefix),
+            None => *message.event == **pattern,
+        };
+        let from = |channel: &String| message.channel.as_deref() == Some(channel);
+        (self.events.is_empty() || self.events.iter().any(named))
+            && (self.channels.is_empty() || self.channels.iter().any(from))
+    }
+}
+
+/// What the hub wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Give these to a subscriber; `handle_handled` when it has let go of them all.
+    Deliver {
+        /// Whom.
+        to: SubscriberId,
+        /// Which batch.
+        batch: u64,
+        /// What.
+        events: Vec<Arc<Event>>,
+    },
+    /// To the session: so many items are handled in all, up to this cursor.
+    Delivered {
+        /// Items.
+        handled: u64,
+        /// Where the application stands, if that has changed.
+        cursor: Option<Cursor>,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    event: Option<Arc<Event>>,
+    cursor: Option<Cursor>,
+    /// Whether it came from the session, and counts there.
+    counted: bool,
+    claimed: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    id: u64,
+    from: u64,
+    done: bool,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    filter: Filter,
+    next: u64,
+    batches: VecDeque<Batch>,
+    /// Latest values that it has not been given, while it still holds others.
+    stale: Vec<Kind>,
+    latest_out: Option<u64>,
+}
+
+impl Subscriber {
+    /// Everything before this place it has handled, or did not want.
+    fn handled_before(&self) -> u64 {
+        self.batches.front().map_or(self.next, |batch| batch.from)
+    }
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Hub {
+    entries: VecDeque<Entry>,
+    first: u64,
+    subscribers: BTreeMap<SubscriberId, Subscriber>,
+    latest: BTreeMap<Kind, Arc<Event>>,
+    /// Whether the stream is held because nobody has ever subscribed to it.
+    waiting_for_first: bool,
+    notices: usize,
+    standing: Standing,
+    batches: u64,
+    outputs: VecDeque<Output>,
+    counts: Metrics,
+}
+
+impl Hub {
+    /// A hub without subscribers.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            first: 0,
+            subscribers: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            waiting_for_first: !config.send_only,
+            notices: 0,
+            standing: Standing::default(),
+            batches: 0,
+            outputs: VecDeque::new(),
+            counts: Metrics::default(),
+        }
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The counters since the last call.
+    pub fn take_counts(&mut self) -> Metrics {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Where the hub stands, for a session that begins.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Adds a subscriber: it gets the current state first, and then what comes from now on, or, if it is the first
+    /// that wants messages, everything since the start.
+    pub fn subscribe(&mut self, id: SubscriberId, filter: Filter) {
+        let wants_stream = filter.wants_kind(Kind::Message) || filter.wants_kind(Kind::Gap);
+        let next = if self.waiting_for_first && wants_stream { self.first } else { self.end() };
+        self.waiting_for_first &= !wants_stream;
+        let stale = self.latest.keys().copied().filter(|kind| filter.wants_kind(*kind)).collect();
+        let subscriber = Subscriber { filter, next, batches: VecDeque::new(), stale, latest_out: None };
+        self.subscribers.insert(id, subscriber);
+        self.serve(id);
+        self.advance();
+    }
+
+    /// Removes a subscriber; what it still holds counts as handled.
+    pub fn unsubscribe(&mut self, id: SubscriberId) {
+        self.subscribers.remove(&id);
+        self.advance();
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Items from the session, in order. A message that was taken before, by its cursor, is dropped: a session that
+    /// was rebuilt may say it again.
+    pub fn handle_items(&mut self, items: Vec<Item>) {
+        for Item { event, cursor } in items {
+            self.standing.taken += 1;
+            let again = matches!((&event, &cursor, &self.standing.cursor), (Some(Event::Message(_)), Some(new), Some(last))
+                if new.epoch == last.epoch && new.seq <= last.seq);
+            let event = if again {
+                self.counts.duplicates += 1;
+                None
+            } else {
+                if cursor.is_some() {
+                    self.standing.cursor.clone_from(&cursor);
+                }
+                event.map(Arc::new)
+            };
+            let cursor = if again { None } else { cursor };
+            self.entries.push_back(Entry { event, cursor, counted: true, claimed: false });
+        }
+        self.serve_all();
+    }
+
+    /// An event from anywhere else.
+    pub fn handle_event(&mut self, event: Event) {
+        let kind = Kind::of(&event);
+        let event = Arc::new(event);
+        if kind.is_latest() {
+            self.latest.insert(kind, event);
+            for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants_kind(kind)) {
+                if subscriber.stale.contains(&kind) {
+                    self.counts.coalesced += 1;
+                } else {
+                    subscriber.stale.push(kind);
+                }
+            }
+        } else {
+            if self.notices >= MAX_NOTICES {
+                self.drop_oldest_notice();
+            }
+            self.notices += 1;
+            self.entries.push_back(Entry {
+                event: Some(event),
+                cursor: None,
+                counted: false,
+                claimed: false,
+            });
+        }
+        self.serve_all();
+    }
+
+    fn drop_oldest_notice(&mut self) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| !entry.counted && entry.event.is_some()) {
+            entry.event = None;
+            self.notices -= 1;
+            self.counts.dropped += 1;
+        }
+    }
+
+    /// A subscriber has let go of every event of a batch.
+    pub fn handle_handled(&mut self, id: SubscriberId, batch: u64) {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else { return };
+        if subscriber.latest_out == Some(batch) {
+            subscriber.latest_out = None;
+        }
+        if let Some(held) = subscriber.batches.iter_mut().find(|held| held.id == batch) {
+            held.done = true;
+        }
+        while subscriber.batches.front().is_some_and(|held| held.done) {
+            subscriber.batches.pop_front();
+        }
+        self.serve(id);
+        self.advance();
+    }
+
+    fn serve_all(&mut self) {
+        let ids: Vec<_> = self.subscribers.keys().copied().collect();
+        for id in ids {
+            self.serve(id);
+        }
+        self.advance();
+    }
+
+    /// Gives a subscriber the next events that it wants.
+    fn serve(&mut self, id: SubscriberId) {
+        let end = self.end();
+        let Some(subscriber) = self.subscribers.get_mut(&id) else { return };
+        if subscriber.latest_out.is_none() && !subscriber.stale.is_empty() {
+            let kinds = std::mem::take(&mut subscriber.stale);
+            let events: Vec<_> = kinds.iter().filter_map(|kind| self.latest.get(kind).cloned()).collect();
+            self.batches += 1;
+            subscriber.latest_out = Some(self.batches);
+            self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
+        }
+        while subscriber.next < end && subscriber.batches.len() < MAX_BATCHES {
+            let from = subscriber.next;
+            let mut events = Vec::new();
+            while subscriber.next < end && events.len() < MAX_BATCH {
+                let at = usize::try_from(subscriber.next - self.first).unwrap_or(usize::MAX);
+                subscriber.next += 1;
+                if let Some(entry) = self.entries.get_mut(at)
+                    && let Some(event) = entry.event.as_ref().filter(|event| subscriber.filter.wants(event))
+                {
+                    entry.claimed = true;
+                    events.push(event.clone());
+                }
+            }
+            if events.is_empty() {
+                break;
+            }
+            self.batches += 1;
+            subscriber.batches.push_back(Batch { id: self.batches, from, done: false });
+            self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
+        }
+    }
+
+    /// Lets go of what everybody has handled.
+    fn advance(&mut self) {
+        let slowest = self.subscribers.values().map(Subscriber::handled_before).min();
+        let upto = slowest.unwrap_or_else(|| self.end());
+        let (before, mut cursor) = (self.standing.handled, None);
+        while self.first < upto {
+            if self.waiting_for_first && self.entries.front().is_some_and(|entry| entry.counted) {
+                break;
+            }
+            let Some(entry) = self.entries.pop_front() else { break };
+            self.first += 1;
+            self.standing.handled += u64::from(entry.counted);
+            self.notices -= usize::from(!entry.counted && entry.event.is_some());
+            if !entry.claimed && matches!(entry.event.as_deref(), Some(Event::Message(_))) {
+                self.counts.unclaimed += 1;
+            }
+            cursor = entry.cursor.or(cursor);
+        }
+        if self.standing.handled != before {
+            self.outputs.push_back(Output::Delivered { handled: self.standing.handled, cursor });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

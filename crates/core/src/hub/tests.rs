@@ -1,0 +1,284 @@
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names the few events that it uses")]
+
+use super::*;
+use crate::{
+    event::{Gap, GapReason, Received},
+    link::{ConnectionState, DisconnectReason},
+    store::LocalId,
+};
+
+const ANN: SubscriberId = SubscriberId(1);
+const BOB: SubscriberId = SubscriberId(2);
+
+struct Rig {
+    hub: Hub,
+    given: BTreeMap<SubscriberId, Vec<(u64, Vec<String>)>>,
+    delivered: Vec<(u64, Option<u64>)>,
+}
+
+fn rig() -> Rig {
+    Rig::with(Config::builder("ws://localhost/ws"))
+}
+
+fn cursor(seq: u64) -> Cursor {
+    Cursor { epoch: "log".into(), seq, pos: format!("p{seq}") }
+}
+
+fn message(seq: u64, event: &str, channel: Option<&str>) -> Item {
+    let received = Received {
+        event: event.into(),
+        payload: seq.to_string().into(),
+        channel: channel.map(Into::into),
+        sender: None,
+        key: None,
+        timestamp: None,
+        seq: Some(seq),
+    };
+    Item { event: Some(Event::Message(received)), cursor: Some(cursor(seq)) }
+}
+
+fn name(event: &Event) -> String {
+    match event {
+        Event::Message(message) => message.payload.to_string(),
+        Event::Acked { through } => format!("acked {through}"),
+        Event::Connection(state) => state.to_string(),
+        Event::Gap(_) => "gap".to_owned(),
+        Event::StoreFailing { error } => error.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+impl Rig {
+    fn with(config: crate::config::ConfigBuilder) -> Self {
+        Self { hub: Hub::new(&config.build().unwrap()), given: BTreeMap::new(), delivered: vec![] }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.hub.poll_output() {
+            match output {
+                Output::Deliver { to, batch, events } => {
+                    let names = events.iter().map(|event| name(event)).collect();
+                    self.given.entry(to).or_default().push((batch, names));
+                }
+                Output::Delivered { handled, cursor } => {
+                    self.delivered.push((handled, cursor.map(|cursor| cursor.seq)));
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, id: SubscriberId, filter: Filter) {
+        self.hub.subscribe(id, filter);
+        self.drain();
+    }
+
+    fn items(&mut self, items: Vec<Item>) {
+        self.hub.handle_items(items);
+        self.drain();
+    }
+
+    fn messages(&mut self, seqs: impl IntoIterator<Item = u64>) {
+        self.items(seqs.into_iter().map(|seq| message(seq, "e", None)).collect());
+    }
+
+    fn event(&mut self, event: Event) {
+        self.hub.handle_event(event);
+        self.drain();
+    }
+
+    fn got(&self, id: SubscriberId) -> Vec<&str> {
+        self.given.get(&id).into_iter().flatten().flat_map(|(_, names)| names).map(|n| &**n).collect()
+    }
+
+    /// The subscriber lets go of its oldest batch.
+    fn handle_one(&mut self, id: SubscriberId) {
+        let (batch, _) = self.given.get_mut(&id).expect("a batch").remove(0);
+        self.hub.handle_handled(id, batch);
+        self.drain();
+    }
+}
+
+fn stream() -> Filter {
+    Filter::default().kinds([Kind::Message, Kind::Gap])
+}
+
+// [D-9]
+#[test]
+fn the_cursor_moves_when_the_application_has_let_go_of_an_event_and_not_before() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.messages([1, 2]);
+    assert_eq!((rig.got(ANN), &rig.delivered[..]), (vec!["1", "2"], &[][..]));
+    rig.handle_one(ANN);
+    assert_eq!(rig.delivered, [(2, Some(2))]);
+}
+
+#[test]
+fn the_slowest_subscriber_decides() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.subscribe(BOB, stream());
+    rig.messages([1]);
+    rig.messages([2]);
+    rig.handle_one(ANN);
+    rig.handle_one(ANN);
+    assert_eq!(rig.delivered, []);
+    rig.handle_one(BOB);
+    assert_eq!(rig.delivered, [(1, Some(1))]);
+    rig.hub.unsubscribe(BOB);
+    rig.drain();
+    assert_eq!(rig.delivered, [(1, Some(1)), (2, Some(2))]);
+}
+
+#[test]
+fn batches_that_are_let_go_out_of_order_move_the_cursor_only_in_order() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.messages([1]);
+    rig.messages([2]);
+    let second = rig.given.get(&ANN).unwrap()[1].0;
+    rig.hub.handle_handled(ANN, second);
+    rig.drain();
+    assert_eq!(rig.delivered, []);
+    rig.handle_one(ANN);
+    assert_eq!(rig.delivered, [(2, Some(2))]);
+}
+
+#[test]
+fn what_came_before_the_first_subscription_is_held_for_it() {
+    let mut rig = rig();
+    rig.messages([1, 2]);
+    rig.subscribe(BOB, Filter::default().kinds([Kind::Connection]));
+    rig.messages([3]);
+    assert_eq!(rig.delivered, []);
+    rig.subscribe(ANN, stream());
+    assert_eq!(rig.got(ANN), ["1", "2", "3"]);
+    assert_eq!(rig.got(BOB), [""; 0]);
+    rig.handle_one(ANN);
+    assert_eq!(rig.delivered.last(), Some(&(3, Some(3))));
+}
+
+#[test]
+fn a_client_that_only_sends_lets_everything_pass_and_counts_it() {
+    let mut rig = Rig::with(Config::builder("ws://localhost/ws").send_only(true));
+    rig.messages([1, 2]);
+    assert_eq!(rig.delivered, [(2, Some(2))]);
+    assert_eq!(rig.hub.take_counts().unclaimed, 2);
+}
+
+#[test]
+fn filters_choose_by_name_by_prefix_and_by_channel() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream().event("chat.*").event("exact"));
+    rig.subscribe(BOB, stream().channel("general"));
+    rig.items(vec![
+        message(1, "chat.message", None),
+        message(2, "chat", Some("general")),
+        message(3, "exact", Some("other")),
+        message(4, "exactly", None),
+    ]);
+    assert_eq!((rig.got(ANN), rig.got(BOB)), (vec!["1", "3"], vec!["2"]));
+    rig.handle_one(ANN);
+    rig.handle_one(BOB);
+    assert_eq!(rig.delivered, [(4, Some(4))]);
+    assert_eq!(rig.hub.take_counts().unclaimed, 1);
+}
+
+#[test]
+fn events_that_nobody_wants_do_not_hold_the_cursor_back() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream().event("other"));
+    rig.messages([1, 2, 3]);
+    assert_eq!(rig.delivered, [(3, Some(3))]);
+}
+
+#[test]
+fn a_position_without_an_event_waits_for_the_events_before_it() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    let moved = Item { event: None, cursor: Some(Cursor { pos: "later".into(), ..cursor(1) }) };
+    rig.items(vec![message(1, "e", None), moved.clone()]);
+    assert_eq!(rig.delivered, []);
+    rig.handle_one(ANN);
+    assert_eq!(rig.delivered, [(2, Some(1))]);
+    assert_eq!(rig.hub.standing().cursor, moved.cursor);
+}
+
+#[test]
+fn a_session_that_was_rebuilt_cannot_give_a_message_twice() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.messages([1, 2]);
+    rig.messages([2, 3]);
+    assert_eq!(rig.got(ANN), ["1", "2", "3"]);
+    let gap = Event::Gap(Gap { after_seq: Some(3), reason: GapReason::NotRecovered });
+    rig.items(vec![Item { event: Some(gap), cursor: Some(cursor(3)) }]);
+    assert_eq!(rig.got(ANN), ["1", "2", "3", "gap"]);
+    let standing = rig.hub.standing();
+    assert_eq!((standing.taken, standing.handled), (5, 0));
+}
+
+#[test]
+fn a_new_subscriber_gets_the_current_state_first() {
+    let mut rig = rig();
+    rig.event(Event::Connection(ConnectionState::Connecting));
+    rig.event(Event::Connection(ConnectionState::Connected));
+    rig.event(Event::Acked { through: LocalId(4) });
+    rig.subscribe(ANN, Filter::default());
+    assert_eq!(rig.got(ANN), ["acked 4", "connected"]);
+}
+
+#[test]
+fn of_states_and_acks_a_slow_subscriber_gets_the_newest() {
+    let mut rig = rig();
+    rig.subscribe(ANN, Filter::default());
+    for id in 1..=5 {
+        rig.event(Event::Acked { through: LocalId(id) });
+    }
+    let reason = DisconnectReason::ByRequest;
+    rig.event(Event::Connection(ConnectionState::Disconnected { reason }));
+    assert_eq!(rig.got(ANN), ["acked 1"]);
+    rig.handle_one(ANN);
+    assert_eq!(rig.got(ANN), ["acked 5", "disconnected (ByRequest)"]);
+    assert_eq!(rig.hub.take_counts().coalesced, 3);
+}
+
+#[test]
+fn a_latest_value_that_is_held_does_not_hold_the_stream_back() {
+    let mut rig = rig();
+    rig.subscribe(ANN, Filter::default());
+    rig.event(Event::Acked { through: LocalId(1) });
+    rig.messages([1]);
+    assert_eq!(rig.got(ANN), ["acked 1", "1"]);
+    let stream = rig.given.get(&ANN).unwrap()[1].0;
+    rig.hub.handle_handled(ANN, stream);
+    rig.drain();
+    assert_eq!(rig.delivered, [(1, Some(1))]);
+}
+
+#[test]
+fn notices_wait_for_a_slow_subscriber_up_to_a_bound_and_then_the_oldest_go_counted() {
+    let mut rig = rig();
+    rig.subscribe(ANN, Filter::default());
+    // Fill everything that a subscriber may hold, so that notices pile up behind it.
+    (1..=MAX_BATCHES as u64).for_each(|seq| rig.messages([seq]));
+    let notice = |n: usize| Event::StoreFailing { error: n.to_string().into() };
+    (0..MAX_NOTICES + 3).for_each(|n| rig.event(notice(n)));
+    assert_eq!(rig.hub.take_counts().dropped, 3);
+    for _ in 0..MAX_BATCHES {
+        rig.handle_one(ANN);
+    }
+    assert_eq!(rig.got(ANN)[0], "3");
+}
+
+#[test]
+fn a_subscriber_holds_a_bounded_number_of_batches() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    for seq in 1..=1000 {
+        rig.messages([seq]);
+    }
+    assert_eq!(rig.given.get(&ANN).map(Vec::len), Some(MAX_BATCHES));
+    rig.handle_one(ANN);
+    assert_eq!(rig.given.get(&ANN).unwrap().last().map(|(_, names)| names.len()), Some(MAX_BATCH));
+}

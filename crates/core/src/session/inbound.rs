@@ -1,0 +1,174 @@
+//! What arrives: in order, once, and never past what the application has (S-5, D-9).
+
+use std::collections::{BTreeSet, VecDeque};
+
+use actix_realtime_protocol::{Event as EventFrame, Text};
+use bytestring::ByteString;
+
+use super::{Item, Session, Standing};
+use crate::{
+    event::{Event, Gap, GapReason, Received},
+    metrics::Metrics,
+    store::{Cursor, Peer},
+};
+
+/// Keys of received messages that are remembered, to drop what a baseline server sends again (S-2).
+const REMEMBERED_KEYS: usize = 8192;
+/// Most events that a cursor may be behind before it gets a commit of its own.
+const COMMIT_AFTER: u64 = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// Where the stream stands, what waits for the application included.
+    received: Option<Cursor>,
+    taken: u64,
+    pub(super) handled: u64,
+    /// Numbers up to which the cursor is durable, and acked on this link.
+    pub(super) committed: u64,
+    pub(super) acked: u64,
+    items: Vec<Item>,
+    keys: BTreeSet<ByteString>,
+    key_order: VecDeque<ByteString>,
+}
+
+impl Inbound {
+    /// Takes up where the hub stands, or, before its first item, where the store does.
+    pub(super) fn begin(&mut self, standing: Standing, stored: Option<Cursor>) {
+        self.committed = stored.as_ref().map_or(0, |cursor| cursor.seq);
+        self.received = standing.cursor.or(stored);
+        (self.taken, self.handled, self.acked) = (standing.taken, standing.handled, 0);
+        self.items.clear();
+    }
+
+    pub(super) const fn received(&self) -> Option<&Cursor> {
+        self.received.as_ref()
+    }
+
+    pub(super) const fn unhandled(&self) -> u64 {
+        self.taken.saturating_sub(self.handled)
+    }
+
+    pub(super) fn is_in(&self, epoch: &str) -> bool {
+        self.received.as_ref().is_some_and(|cursor| cursor.epoch == epoch)
+    }
+
+    /// A cursor rides on other commits, unless that would hold the server back for long.
+    pub(super) fn is_worth_a_commit(&self, cursor: &Cursor, max_unhandled: u32) -> bool {
+        cursor.seq.saturating_sub(self.committed) >= COMMIT_AFTER.min(u64::from(max_unhandled) / 4).max(1)
+    }
+
+    /// The session begins at this position.
+    pub(super) fn start_at(&mut self, cursor: Cursor) {
+        self.received = Some(cursor);
+    }
+
+    /// There is a hole behind the last event; the stream goes on at `to`, which counts only with the gap (S-4).
+    pub(super) fn gap(&mut self, reason: GapReason, to: Option<Cursor>) {
+        let after_seq = self.received.as_ref().map(|cursor| cursor.seq);
+        if to.is_some() {
+            self.received.clone_from(&to);
+        }
+        self.push(Event::Gap(Gap { after_seq, reason }), to);
+    }
+
+    /// Something that belongs into the stream and has no position.
+    pub(super) fn note(&mut self, event: Event) {
+        self.push(event, None);
+    }
+
+    fn push(&mut self, event: Event, cursor: Option<Cursor>) {
+        self.items.push(Item { event: Some(event), cursor });
+    }
+
+    /// A position without an event counts behind the events before it, and only if it is about the last of them.
+    pub(super) fn take_pos(&mut self, seq: u64, pos: &str) {
+        let Some(received) = self.received.as_mut().filter(|cursor| cursor.seq == seq) else { return };
+        if received.pos != pos {
+            pos.clone_into(&mut received.pos);
+            self.items.push(Item { event: None, cursor: Some(received.clone()) });
+        }
+    }
+
+    pub(super) fn take_items(&mut self, counts: &mut Metrics) -> Vec<Item> {
+        let items = std::mem::take(&mut self.items);
+        for item in &items {
+            match &item.event {
+                Some(Event::Message(_)) => counts.received += 1,
+                Some(Event::Gap(_)) => counts.gaps += 1,
+                _ => {}
+            }
+        }
+        self.taken += items.len() as u64;
+        items
+    }
+
+    /// Whether a message under this key came lately. Remembers it.
+    fn came_before(&mut self, key: &ByteString) -> bool {
+        if !self.keys.insert(key.clone()) {
+            return true;
+        }
+        self.key_order.push_back(key.clone());
+        if self.key_order.len() > REMEMBERED_KEYS
+            && let Some(oldest) = self.key_order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+        false
+    }
+}
+
+impl Session {
+    pub(super) fn take_event(&mut self, text: &ByteString, frame: EventFrame<'_>, peer: Peer) {
+        match (peer, frame.seq) {
+            (Peer::Proto2, Some(seq)) => self.take_numbered(text, frame, seq),
+            (Peer::Proto2, None) => self.inbound.note(Event::Message(received(text, frame))),
+            (Peer::Baseline, _) => {
+                // Never by its number: such a server may relay the sender's (S-2).
+                let event = Received { seq: None, ..received(text, frame) };
+                if event.key.as_ref().is_some_and(|key| self.inbound.came_before(key)) {
+                    self.counts.duplicates += 1;
+                } else {
+                    self.inbound.note(Event::Message(event));
+                }
+            }
+        }
+    }
+
+    fn take_numbered(&mut self, text: &ByteString, mut frame: EventFrame<'_>, seq: u64) {
+        let Some(last) = &self.inbound.received else {
+            return self.violation("numbered event before the first position");
+        };
+        if seq <= last.seq {
+            self.counts.duplicates += 1;
+            return;
+        }
+        if seq != last.seq + 1 {
+            return self.violation(format!("event {seq} after event {}", last.seq));
+        }
+        let Some(pos) = frame.pos.take() else {
+            return self.violation(format!("event {seq} has no position"));
+        };
+        let cursor = Cursor { epoch: last.epoch.clone(), seq, pos: pos.into_string() };
+        self.inbound.received = Some(cursor.clone());
+        self.inbound.push(Event::Message(received(text, frame)), Some(cursor));
+    }
+}
+
+/// The event, sharing the frame that it came in.
+fn received(text: &ByteString, frame: EventFrame<'_>) -> Received {
+    let share = |part: Text<'_>| match part.into_cow() {
+        std::borrow::Cow::Borrowed(part) => text.slice_ref(part),
+        std::borrow::Cow::Owned(part) => part.into(),
+    };
+    Received {
+        event: share(frame.event),
+        payload: frame
+            .payload
+            .map_or_else(|| ByteString::from_static("null"), |json| text.slice_ref(json.get())),
+        channel: frame.channel.map(share),
+        sender: frame.sender.map(share),
+        key: frame.key.map(share),
+        timestamp: frame.timestamp.map(share),
+        seq: frame.seq,
+    }
+}

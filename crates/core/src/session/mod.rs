@@ -1,0 +1,446 @@
+//! The session: what is said over one link after another, so that the two sides agree (sections 3 and 4).
+//!
+//! A link is nothing by itself: it is up, then the outbox and the hub say where they stand, then `resume` goes out,
+//! then the server's answer is decided and committed by the outbox, and only then does anything numbered move
+//! (F5). The machine keeps no durable state; what it learns it gives to the outbox (acks) and the hub (events).
+
+mod inbound;
+mod outbound;
+mod resume;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+use actix_realtime_protocol::{
+    Action, CloseCode, DecodeError, ErrorAction, ErrorCode, ErrorFrame, Frame, Limits, Meta as MetaFrame,
+    decode,
+    encode::{self, EventHead},
+    limits,
+};
+use bytestring::ByteString;
+
+use self::{inbound::Inbound, outbound::Outbound};
+use crate::{
+    config::Config,
+    event::Event,
+    link::{EndReason, FailReason},
+    metrics::Metrics,
+    outbox::{Answer, Course, Facts, Pull},
+    store::{Cursor, LocalId, Peer, Settle, Verdict},
+    transport::LinkEnd,
+};
+
+/// Errors of unknown code for one message, after which it is put aside (D-6).
+const MAX_UNKNOWN_ERRORS: u32 = 5;
+/// Longest wait for an answer to `resume` from a server that is known to answer (S-2).
+const MAX_RESUME_WAIT: Duration = Duration::from_secs(60);
+
+/// Most events that a baseline server may send before it answers `resume`, or fails to.
+const MAX_EARLY: usize = 1024;
+
+/// One entry of the application's stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What the application gets; None for a position that moved without an event.
+    pub event: Option<Event>,
+    /// Where the application stands once it has this.
+    pub cursor: Option<Cursor>,
+}
+
+/// Where the hub stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The cursor of the last item that it took; None before the first of this run.
+    pub cursor: Option<Cursor>,
+    /// Items that it ever took.
+    pub taken: u64,
+    /// Of those, items that the application has handled.
+    pub handled: u64,
+}
+
+/// What the session wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To the link: frames, in order.
+    Send(Vec<ByteString>),
+    /// To the link: close, with this code, for this reason.
+    HangUp(CloseCode, EndReason),
+    /// To the link: whether to read on.
+    Reading(bool),
+    /// To the outbox: what are the facts? Answered with `handle_facts`.
+    Prepare(u64),
+    /// To the outbox: what the server said. Answered with `handle_reconciled`.
+    Answer(u64, Answer),
+    /// To the outbox: the link is gone.
+    LinkDown,
+    /// To the outbox: room for messages. Answered with `handle_page`.
+    Pull(Pull),
+    /// To the outbox: everything up to here is settled.
+    Settled(LocalId),
+    /// To the outbox: put this one aside.
+    SetAside(Settle),
+    /// To the outbox: the application has everything up to here; whether that is worth a commit of its own.
+    Cursor(Cursor, bool),
+    /// To the hub: where does it stand? Answered with `handle_standing`.
+    AskStanding,
+    /// To the hub: the next items, in order.
+    Deliver(Vec<Item>),
+    /// To the supervisor: the session is up.
+    SessionUp,
+    /// To the supervisor: something got done (L-4).
+    Progress,
+    /// To the supervisor: the server goes away, and wants us back after this time (L-5).
+    Draining(Duration),
+    /// To the supervisor: coming back cannot help.
+    Fail(FailReason),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waiting for the outbox and the hub.
+    Preparing { facts: Option<Box<Facts>>, standing: Option<Standing> },
+    /// `resume` is out.
+    Resuming { until: Instant, facts: Box<Facts> },
+    /// The answer is being decided; frames that came behind it wait.
+    Settling { then: resume::Begin, held: VecDeque<ByteString> },
+    /// Everything flows.
+    Live { peer: Peer },
+    /// We have hung up; whatever still arrives is ignored.
+    Over,
+}
+
+#[derive(Debug)]
+struct Link {
+    generation: u64,
+    phase: Phase,
+}
+
+/// The machine: one for the life of a client.
+#[derive(Debug)]
+pub struct Session {
+    limits: Limits,
+    window: u32,
+    max_unhandled: u32,
+    resume_timeout: Duration,
+    resume_wait: Duration,
+    link: Option<Link>,
+    had_session: bool,
+    early: Vec<ByteString>,
+    head: EventHead,
+    wanted: BTreeSet<String>,
+    joined: BTreeSet<String>,
+    inbound: Inbound,
+    outbound: Outbound,
+    unknown_errors: BTreeMap<LocalId, u32>,
+    reading: bool,
+    progressed: bool,
+    outputs: VecDeque<Output>,
+    counts: Metrics,
+}
+
+impl Session {
+    /// A session without a link.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            limits: Limits { max_frame: config.link.max_message, ..Limits::default() },
+            window: config.window,
+            max_unhandled: config.max_unhandled,
+            resume_timeout: config.resume_timeout,
+            resume_wait: config.resume_timeout,
+            link: None,
+            had_session: false,
+            early: Vec::new(),
+            head: EventHead::new(""),
+            wanted: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            inbound: Inbound::default(),
+            outbound: Outbound::new(config.link.max_frame),
+            unknown_errors: BTreeMap::new(),
+            reading: true,
+            progressed: false,
+            outputs: VecDeque::new(),
+            counts: Metrics::default(),
+        }
+    }
+
+    /// What to do next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.link {
+            Some(Link { phase: Phase::Resuming { until, .. }, .. }) => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// The counters since the last call.
+    pub fn take_counts(&mut self) -> Metrics {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// A link is up. Its generation is higher than that of every link before it.
+    pub fn handle_link_up(&mut self, generation: u64) {
+        self.counts.connects += 1;
+        self.outbound.reset();
+        (self.reading, self.progressed) = (true, false);
+        self.early.clear();
+        let phase = Phase::Preparing { facts: None, standing: None };
+        self.link = Some(Link { generation, phase });
+        self.outputs.push_back(Output::AskStanding);
+        self.outputs.push_back(Output::Prepare(generation));
+    }
+
+    /// The link of this generation is gone.
+    pub fn handle_link_down(&mut self, generation: u64) {
+        if self.link.as_ref().is_some_and(|link| link.generation == generation) {
+            self.link = None;
+            self.counts.disconnects += 1;
+            self.outputs.push_back(Output::LinkDown);
+        }
+    }
+
+    /// Frames that arrived on the link of this generation, in order (S-6).
+    pub fn handle_frames(&mut self, generation: u64, frames: Vec<ByteString>) {
+        if !self.is_current(generation) {
+            self.counts.ignored += frames.len() as u64;
+            return;
+        }
+        self.counts.bytes_received += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        self.take_frames(frames);
+    }
+
+    fn take_frames(&mut self, frames: impl IntoIterator<Item = ByteString>) {
+        let mut frames = frames.into_iter();
+        while let Some(frame) = frames.next() {
+            match self.link.as_mut().map(|link| &mut link.phase) {
+                None | Some(Phase::Over) => break,
+                Some(Phase::Settling { held, .. }) => {
+                    held.push_back(frame);
+                    held.extend(frames);
+                    break;
+                }
+                Some(Phase::Preparing { .. } | Phase::Resuming { .. } | Phase::Live { .. }) => {
+                    self.take_frame(&frame);
+                }
+            }
+        }
+        self.flush();
+    }
+
+    fn is_current(&self, generation: u64) -> bool {
+        let open = |link: &Link| link.generation == generation && !matches!(link.phase, Phase::Over);
+        self.link.as_ref().is_some_and(open)
+    }
+
+    fn peer(&self) -> Option<Peer> {
+        match &self.link {
+            Some(Link { phase: Phase::Live { peer }, .. }) => Some(*peer),
+            _ => None,
+        }
+    }
+
+    fn take_frame(&mut self, text: &ByteString) {
+        match decode(text, &self.limits) {
+            Err(error) => self.malformed(&error),
+            Ok(Frame::Event(event)) => match self.peer() {
+                Some(peer) => self.take_event(text, event, peer),
+                None => self.take_early(text),
+            },
+            Ok(Frame::Ack(ack)) => match self.peer() {
+                Some(peer) => self.take_ack(ack, peer),
+                None => self.violation("ack before the answer to resume"),
+            },
+            Ok(Frame::ResumeResponse(response)) => self.take_response(text, &response),
+            Ok(Frame::Meta(meta)) => self.take_meta(meta),
+            Ok(Frame::Error(error)) => self.take_error(&error),
+            Ok(Frame::Batch(_)) => self.violation("batch without negotiation"),
+            Ok(Frame::Resume(_)) => self.violation("resume from a server"),
+            Ok(Frame::Unknown) => self.counts.ignored += 1,
+        }
+    }
+
+    /// An event before the answer to `resume`: a baseline server may send one, a `proto: 2` server must not (S-5).
+    fn take_early(&mut self, text: &ByteString) {
+        if self.early.len() < MAX_EARLY {
+            self.early.push(text.clone());
+        } else {
+            self.violation("events instead of an answer to resume");
+        }
+    }
+
+    fn take_meta(&mut self, meta: MetaFrame<'_>) {
+        match meta {
+            MetaFrame::Ping => self.send(encode::meta_ping(true)),
+            MetaFrame::Pos { seq, pos } if self.peer() == Some(Peer::Proto2) => {
+                self.inbound.take_pos(seq, &pos);
+            }
+            MetaFrame::Joined { channel, .. } => self.take_joined(&channel),
+            MetaFrame::Draining { retry_after_ms } => {
+                self.outputs.push_back(Output::Draining(Duration::from_millis(retry_after_ms)));
+            }
+            MetaFrame::Pong => {}
+            MetaFrame::Pos { .. } | MetaFrame::Join { .. } | MetaFrame::Leave { .. } | MetaFrame::Unknown => {
+                self.counts.ignored += 1;
+            }
+        }
+    }
+
+    fn take_joined(&mut self, channel: &str) {
+        if self.wanted.contains(channel) && self.joined.insert(channel.to_owned()) {
+            self.inbound.note(Event::ChannelJoined { channel: channel.into() });
+        }
+    }
+
+    fn refuse_channel(&mut self, channel: &str, code: &str) {
+        self.joined.remove(channel);
+        if self.wanted.contains(channel) {
+            let (channel, code) = (channel.into(), limits::quote(code).into());
+            self.inbound.note(Event::ChannelRefused { channel, code });
+        }
+    }
+
+    /// D-6: what an `error` frame demands, by its action, else by its code.
+    fn take_error(&mut self, error: &ErrorFrame<'_>) {
+        let code = limits::quote(&error.payload.code_text);
+        if error.payload.code == ErrorCode::SeqConflict {
+            return self.conflict();
+        }
+        if let Some(channel) = &error.payload.channel {
+            return self.refuse_channel(channel, code);
+        }
+        let refused = |action| EndReason::Refused { action, code: code.to_owned() };
+        match (error.payload.action.or_else(|| error.payload.code.action()), error.seq) {
+            (Some(ErrorAction::Reject), Some(seq)) => self.reject(seq, code),
+            (Some(ErrorAction::Reauth), _) => {
+                self.hang_up(CloseCode::NORMAL, refused(Action::Reauthenticate));
+            }
+            (Some(ErrorAction::Fatal), _) => self.hang_up(CloseCode::NORMAL, refused(Action::Stop)),
+            (None, Some(seq)) => self.unknown_error(seq, code),
+            (Some(ErrorAction::Reject) | None, None) => self.counts.ignored += 1,
+        }
+    }
+
+    fn unknown_error(&mut self, seq: u64, code: &str) {
+        if let Some(id) = self.outbound.id_of(seq) {
+            let count = self.unknown_errors.entry(id).or_default();
+            *count += 1;
+            if *count >= MAX_UNKNOWN_ERRORS {
+                self.unknown_errors.remove(&id);
+                let settle = Settle { id, verdict: Verdict::OutcomeUnknown, code: code.to_owned() };
+                self.outputs.push_back(Output::SetAside(settle));
+            }
+        }
+        let text = format!("error of unknown code {code:?} for message {seq}");
+        self.hang_up(CloseCode::PROTOCOL_ERROR, EndReason::Link(LinkEnd::Protocol(text)));
+    }
+
+    /// The application wants these channels, durably (C-2).
+    pub fn handle_channels(&mut self, wanted: BTreeSet<String>) {
+        if self.peer() == Some(Peer::Proto2) {
+            let joins = wanted.difference(&self.wanted).map(|channel| encode::join(channel));
+            let leaves = self.wanted.difference(&wanted).map(|channel| encode::leave(channel));
+            let frames: Vec<ByteString> = joins.chain(leaves).map(Into::into).collect();
+            self.send_all(frames);
+        }
+        self.joined.retain(|channel| wanted.contains(channel));
+        self.wanted = wanted;
+    }
+
+    /// The application has handled items: `handled` in all, up to this cursor.
+    pub fn handle_delivered(&mut self, handled: u64, cursor: Option<Cursor>) {
+        self.inbound.handled = handled;
+        if let Some(cursor) = cursor {
+            let urgent = self.inbound.is_worth_a_commit(&cursor, self.max_unhandled);
+            self.outputs.push_back(Output::Cursor(cursor, urgent));
+        }
+        self.pace_reading();
+    }
+
+    /// This cursor is durable: only now may the server forget what is before it (D-9).
+    pub fn handle_cursor_committed(&mut self, cursor: &Cursor) {
+        self.inbound.committed = cursor.seq;
+        let live = self.peer() == Some(Peer::Proto2) && self.inbound.is_in(&cursor.epoch);
+        if live && cursor.seq > self.inbound.acked {
+            self.inbound.acked = cursor.seq;
+            self.send(encode::ack(cursor.seq, true));
+        }
+    }
+
+    /// Bytes of frames that have left for the socket.
+    pub fn handle_written(&mut self, generation: u64, bytes: usize) {
+        if self.is_current(generation) {
+            self.outbound.unwritten = self.outbound.unwritten.saturating_sub(bytes);
+            self.pull();
+        }
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(Link { phase: Phase::Resuming { until, .. }, .. }) = &self.link
+            && now >= *until
+        {
+            self.resume_unanswered();
+        }
+    }
+
+    /// Ends a burst of frames: items go to the hub in one batch, and reading stops where the app is behind.
+    fn flush(&mut self) {
+        let items = self.inbound.take_items(&mut self.counts);
+        if !items.is_empty() {
+            self.outputs.push_back(Output::Deliver(items));
+        }
+        self.pace_reading();
+        self.pull();
+    }
+
+    fn pace_reading(&mut self) {
+        let (behind, most) = (self.inbound.unhandled(), u64::from(self.max_unhandled));
+        let settling = matches!(&self.link, Some(Link { phase: Phase::Settling { .. }, .. }));
+        let reading = !settling && if self.reading { behind < most } else { behind <= most / 2 };
+        if reading != self.reading && self.link.is_some() {
+            self.reading = reading;
+            self.outputs.push_back(Output::Reading(reading));
+        }
+    }
+
+    fn send(&mut self, frame: String) {
+        self.send_all(vec![frame.into()]);
+    }
+
+    fn send_all(&mut self, frames: Vec<ByteString>) {
+        if frames.is_empty() {
+            return;
+        }
+        let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
+        self.outbound.unwritten += bytes;
+        self.counts.bytes_sent += bytes as u64;
+        self.outputs.push_back(Output::Send(frames));
+    }
+
+    fn malformed(&mut self, error: &DecodeError) {
+        self.counts.protocol_errors += 1;
+        self.hang_up(error.close_code(), EndReason::Link(LinkEnd::Protocol(error.to_string())));
+    }
+
+    fn violation(&mut self, what: impl Into<String>) {
+        self.counts.protocol_errors += 1;
+        self.hang_up(CloseCode::PROTOCOL_ERROR, EndReason::Link(LinkEnd::Protocol(what.into())));
+    }
+
+    fn hang_up(&mut self, code: CloseCode, reason: EndReason) {
+        if let Some(link) = self.link.as_mut().filter(|link| !matches!(link.phase, Phase::Over)) {
+            link.phase = Phase::Over;
+            self.outputs.push_back(Output::LinkDown);
+            self.outputs.push_back(Output::HangUp(code, reason));
+        }
+    }
+}

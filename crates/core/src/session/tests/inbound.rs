@@ -1,0 +1,142 @@
+use super::*;
+
+// [S-5]
+#[test]
+fn numbered_events_come_once_and_in_order_with_their_positions() {
+    let mut rig = rig();
+    rig.live(0);
+    let frames = [1, 2, 2, 1, 3].map(|seq| event(seq).into());
+    rig.session.handle_frames(rig.generation, frames.to_vec());
+    rig.drain();
+    assert_eq!(rig.stream(), ["1", "2", "3"]);
+    let cursors: Vec<_> = rig.items().into_iter().map(|item| item.cursor).collect();
+    assert_eq!(cursors, [Some(cursor(1)), Some(cursor(2)), Some(cursor(3))]);
+    assert_eq!(rig.session.take_counts().duplicates, 2);
+}
+
+// [S-5]
+#[test]
+fn a_jump_ends_the_link_and_what_came_before_it_is_kept() {
+    let mut rig = rig();
+    rig.live(0);
+    let frames = [1, 3, 4].map(|seq| event(seq).into());
+    rig.session.handle_frames(rig.generation, frames.to_vec());
+    rig.drain();
+    assert_eq!(rig.stream(), ["1"]);
+    assert_eq!(rig.hung_up_with(), Some(CloseCode::PROTOCOL_ERROR));
+}
+
+// [S-5]
+#[test]
+fn a_position_without_an_event_counts_behind_the_events_before_it() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.hear(event(1));
+    rig.hear(encode::pos(0, "too old"));
+    rig.hear(encode::pos(2, "too new"));
+    rig.hear(encode::pos(1, "p1.5"));
+    rig.hear(encode::pos(1, "p1.5"));
+    assert_eq!(rig.stream(), ["1", "moved"]);
+    let moved = Cursor { pos: "p1.5".into(), ..cursor(1) };
+    assert_eq!(rig.items()[1].cursor.as_ref(), Some(&moved));
+}
+
+#[test]
+fn an_event_shares_the_frame_that_it_came_in() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.hear(
+        r#"{"type":"event","seq":1,"pos":"p","event":"chat.\u0041","channel":"general","sender":"alice",
+            "idempotency_key":"k","timestamp":"2026-01-01T00:00:00Z","payload":{"a":[1,2]}}"#,
+    );
+    let Some(Event::Message(message)) = rig.items()[0].event.clone() else { panic!() };
+    let expected = Received {
+        event: "chat.A".into(),
+        payload: r#"{"a":[1,2]}"#.into(),
+        channel: Some("general".into()),
+        sender: Some("alice".into()),
+        key: Some("k".into()),
+        timestamp: Some("2026-01-01T00:00:00Z".into()),
+        seq: Some(1),
+    };
+    assert_eq!(message, expected);
+    assert_eq!(message.parse::<serde_json::Value>().unwrap()["a"][1], 2);
+}
+
+// [S-2]
+#[test]
+fn from_a_baseline_server_nothing_is_dropped_by_number_and_repeats_are_dropped_by_key() {
+    let mut rig = rig();
+    rig.up();
+    rig.hear(r#"{"type":"resume_response","server_ack_seq":0}"#);
+    rig.proceed();
+    let keyed = |key: &str, n: u64| {
+        format!(r#"{{"type":"event","seq":1,"event":"e","idempotency_key":"{key}","payload":{n}}}"#)
+    };
+    for frame in [keyed("a", 1), keyed("b", 2), keyed("a", 3)] {
+        rig.hear(frame);
+    }
+    rig.hear(r#"{"type":"event","event":"e","payload":4}"#);
+    rig.hear(r#"{"type":"event","event":"e","payload":4}"#);
+    assert_eq!(rig.stream(), ["1", "2", "4", "4"]);
+    assert!(rig.items().iter().all(|item| item.cursor.is_none()));
+}
+
+// [D-9]
+#[test]
+fn only_a_committed_cursor_is_acked_and_once() {
+    let mut rig = rig();
+    rig.live(0);
+    for seq in 1..=3 {
+        rig.hear(event(seq));
+    }
+    rig.said.clear();
+    rig.session.handle_delivered(2, Some(cursor(2)));
+    rig.drain();
+    assert_eq!(rig.said, [Output::Cursor(cursor(2), false)]);
+    rig.session.handle_cursor_committed(&cursor(2));
+    rig.session.handle_cursor_committed(&cursor(2));
+    rig.drain();
+    assert_eq!(rig.sent(), [encode::ack(2, true)]);
+}
+
+// [D-9]
+#[test]
+fn a_cursor_that_lags_far_behind_is_worth_a_commit_of_its_own() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.session.handle_delivered(255, Some(cursor(255)));
+    rig.session.handle_delivered(256, Some(cursor(256)));
+    rig.drain();
+    assert_eq!(rig.said, [Output::Cursor(cursor(255), false), Output::Cursor(cursor(256), true)]);
+}
+
+// [D-9]
+#[test]
+fn a_cursor_of_another_log_is_not_acked_to_this_one() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.session.handle_cursor_committed(&Cursor { epoch: "older".into(), ..cursor(9) });
+    rig.drain();
+    assert_eq!(rig.said, []);
+}
+
+// [D-9]
+#[test]
+fn a_slow_application_stops_the_reading_and_nothing_is_dropped() {
+    let mut rig = Rig::with(settings().max_unhandled(4));
+    rig.live(0);
+    rig.hear(event(1));
+    assert!(!rig.said.contains(&Output::Reading(false)));
+    let frames = [2, 3, 4, 5].map(|seq| event(seq).into());
+    rig.session.handle_frames(rig.generation, frames.to_vec());
+    rig.drain();
+    assert_eq!(rig.said.last(), Some(&Output::Reading(false)));
+    assert_eq!(rig.stream().len(), 5);
+    rig.session.handle_delivered(2, Some(cursor(2)));
+    rig.drain();
+    assert!(!rig.said.contains(&Output::Reading(true)), "not before half of it is handled");
+    rig.session.handle_delivered(3, Some(cursor(3)));
+    rig.drain();
+    assert_eq!(rig.said.last(), Some(&Output::Reading(true)));
+}
