@@ -4,7 +4,7 @@ use actix_realtime_protocol::{Key, NameError, channel_name, encode, event_name, 
 use bytestring::ByteString;
 use serde::Serialize;
 
-/// A message to send: checked, its payload serialised already, cheap to clone.
+/// A message to send, its payload serialised already; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     event: ByteString,
@@ -15,31 +15,35 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A message of this event, with this payload.
+    /// A message of this event, with this payload. Names and bounds are looked at by [`check`](Self::check).
     ///
     /// # Errors
-    /// [`DraftError`] where the name breaks its rule, or the payload is not JSON or nests too deep (F-5).
+    /// [`DraftError::Payload`] where the payload cannot be written as JSON.
     pub fn new<T: Serialize + ?Sized>(event: &str, payload: &T) -> Result<Self, DraftError> {
         let json = serde_json::to_string(payload).map_err(|error| DraftError::Payload(error.to_string()))?;
-        Self::from_json(event, json)
-    }
-
-    fn from_json(event: &str, json: String) -> Result<Self, DraftError> {
-        event_name(event).map_err(DraftError::Name)?;
-        if nesting_exceeds(&json, limits::MAX_NESTING) {
-            return Err(DraftError::TooDeep { limit: limits::MAX_NESTING });
-        }
         Ok(Self { event: event.into(), payload: json.into(), channel: None, key: None, chosen_key: false })
     }
 
     /// Sends it to this channel (C-1).
+    #[must_use]
+    pub fn channel(mut self, channel: &str) -> Self {
+        self.channel = Some(channel.into());
+        self
+    }
+
+    /// Whether peers can accept it, whatever their limits on size.
     ///
     /// # Errors
-    /// [`DraftError::Name`] where the name breaks its rule.
-    pub fn channel(mut self, channel: &str) -> Result<Self, DraftError> {
-        channel_name(channel).map_err(DraftError::Name)?;
-        self.channel = Some(channel.into());
-        Ok(self)
+    /// [`DraftError`] where a name breaks its rule or the payload nests too deep (F-5).
+    pub fn check(&self) -> Result<(), DraftError> {
+        event_name(&self.event).map_err(DraftError::Name)?;
+        if let Some(channel) = &self.channel {
+            channel_name(channel).map_err(DraftError::Name)?;
+        }
+        if nesting_exceeds(&self.payload, limits::MAX_NESTING) {
+            return Err(DraftError::TooDeep { limit: limits::MAX_NESTING });
+        }
+        Ok(())
     }
 
     /// Chooses its idempotency key: a message that waits under the same key already is the same message.
@@ -102,4 +106,40 @@ pub enum DraftError {
         /// The limit in levels.
         limit: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_could_not_accept_is_told_with_its_limit() {
+        let draft = |event: &str| Draft::new(event, &1).unwrap();
+        assert_eq!(draft("chat.message").channel("general").check(), Ok(()));
+        for (draft, expected) in [
+            (draft(""), "bad event name is empty, 1 to 128 bytes are allowed"),
+            (draft(&"x".repeat(129)), "bad event name has 129 bytes, at most 128 are allowed"),
+            (
+                draft("e").channel("a\nb"),
+                "bad channel name has the character '\\n', characters other than controls are allowed",
+            ),
+        ] {
+            assert_eq!(draft.check().unwrap_err().to_string(), expected);
+        }
+    }
+
+    // [F-5]
+    #[test]
+    fn a_payload_that_nests_too_deep_is_refused_before_it_is_queued() {
+        let nested = |depth| (0..depth).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+        let check = |depth| Draft::new("e", &nested(depth)).unwrap().check();
+        assert_eq!(check(limits::MAX_NESTING), Ok(()));
+        assert_eq!(check(limits::MAX_NESTING + 1), Err(DraftError::TooDeep { limit: limits::MAX_NESTING }));
+    }
+
+    #[test]
+    fn a_payload_that_is_not_json_is_refused() {
+        let bad = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(matches!(Draft::new("e", &bad), Err(DraftError::Payload(_))));
+    }
 }

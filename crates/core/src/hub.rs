@@ -386,6 +386,9 @@ impl Hub {
             cursor = entry.cursor.or(cursor);
         }
         if self.standing.handled != before {
+            if cursor.is_some() {
+                self.standing.delivered.clone_from(&cursor);
+            }
             self.outputs.push_back(Output::Delivered { handled: self.standing.handled, cursor });
         }
     }

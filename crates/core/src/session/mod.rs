@@ -60,6 +60,8 @@ pub struct Standing {
     pub taken: u64,
     /// Of those, items that the application has handled.
     pub handled: u64,
+    /// Up to where it has: a session that was rebuilt takes up the commit of it.
+    pub delivered: Option<Cursor>,
 }
 
 /// What the session wants done.

@@ -54,6 +54,9 @@ impl Session {
         let meta = &facts.meta;
         self.head = encode::EventHead::new(&meta.client_id);
         self.wanted.clone_from(&meta.channels);
+        if let Some(delivered) = standing.delivered.clone().filter(|at| meta.cursor.as_ref() != Some(at)) {
+            self.outputs.push_back(Output::Cursor(delivered, false));
+        }
         self.inbound.begin(standing, meta.cursor.clone());
         let received = self.inbound.received();
         let incarnation = meta.incarnation.to_string();

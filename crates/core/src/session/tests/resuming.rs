@@ -57,10 +57,11 @@ fn an_incarnation_that_had_no_answer_names_no_epoch() {
 fn within_a_run_the_stream_goes_on_where_the_application_queue_ends() {
     let mut rig = rig();
     rig.facts.meta.cursor = Some(cursor(3));
-    rig.standing = Standing { cursor: Some(cursor(9)), taken: 6, handled: 2 };
+    rig.standing = Standing { cursor: Some(cursor(9)), taken: 6, handled: 2, delivered: Some(cursor(5)) };
     rig.up();
     let text = sent_resume(&rig);
     assert_eq!(resume_of(&text).last_recv_seq, Some(9));
+    assert!(rig.said.contains(&Output::Cursor(cursor(5), false)), "what was handled is committed after all");
 }
 
 // [S-1]
