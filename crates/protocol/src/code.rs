@@ -169,7 +169,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    const WORDS: [(Self, &'static str); 8] = [
+    pub(crate) const WORDS: [(Self, &'static str); 8] = [
         (Self::Unauthorized, "401"),
         (Self::Forbidden, "403"),
         (Self::Invalid, "invalid"),

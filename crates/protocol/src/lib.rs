@@ -11,6 +11,8 @@
 
 mod code;
 mod decode;
+#[cfg(test)]
+mod document;
 pub mod encode;
 mod error;
 mod frame;

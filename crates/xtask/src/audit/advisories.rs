@@ -21,11 +21,11 @@ const ACCEPTED: &[Exception] = &[
     ),
     except(
         "RUSTSEC-2024-0384",
-        "instant is unmaintained: backoff asks it for the time, which our clock replaces",
+        "instant is unmaintained: it comes with backoff, which takes the time from us",
     ),
     except(
         "RUSTSEC-2026-0258",
-        "h2 comes with awc, which has no newer one; we offer http/1.1 only, so it never runs",
+        "awc brings h2 0.3, mended in 0.4 alone; HTTP/2 is never offered, so it never runs",
     ),
 ];
 

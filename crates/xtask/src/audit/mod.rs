@@ -34,14 +34,16 @@ const fn except(what: &'static str, reason: &'static str) -> Exception {
 
 /// Crates that the tree may have in two incompatible versions.
 const DUPLICATES: &[Exception] = &[
+    except("base64", "actix-http is on 0.22; 0.23 comes with rcgen, which makes certificates for tests"),
     except(
         "getrandom",
         "backoff and ring are on 0.2, uuid on 0.4; both are thin layers over one system call",
     ),
+    except("http", "actix-http is on 0.2; actix-tls takes host names of 1 as well"),
     except("rand", "backoff is on 0.8, actix-http on 0.10; our own randomness is fastrand"),
     except("rand_core", "comes with the two versions of rand"),
     except("syn", "derive macros move to 3 one by one; it is compiled in, not linked in"),
-    except("windows-sys", "bindings of Windows that are not built elsewhere; each user picks its version"),
+    except("windows-sys", "bindings that are built on Windows alone; each crate picks its version"),
 ];
 
 /// One package of the dependency tree.
