@@ -201,8 +201,9 @@ pub(crate) fn run_all(project: &Project) -> bool {
         println!("<== {}: {} in {:.1} s", step.name, word(&outcome), took.as_secs_f64());
         results.push((step.name, outcome, took));
     }
-    for step in STEPS.iter().filter(|step| !step.exists(project)) {
-        println!("\nThis checkout has no program for `{}`.", step.name);
+    let absent: Vec<_> = STEPS.iter().filter(|step| !step.exists(project)).map(|step| step.name).collect();
+    if !absent.is_empty() {
+        println!("\nThis checkout has no program for: {}.", absent.join(", "));
     }
     let (table, good) = report(&results, project.strict);
     print!("\n{table}");
