@@ -17,7 +17,7 @@ mod steps;
 use std::{env, process::ExitCode};
 
 use project::Project;
-use steps::Outcome;
+use steps::Stop;
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -47,11 +47,11 @@ fn main() -> ExitCode {
     };
     let outcome = steps::run(&project, step, &rest);
     match &outcome {
-        Outcome::Passed => {}
-        Outcome::Failed(why) => eprintln!("{command} failed: {why}"),
-        Outcome::Skipped(why) => eprintln!("{command} skipped: {why}"),
+        Ok(()) => {}
+        Err(Stop::Failed(why)) => eprintln!("{command} failed: {why}"),
+        Err(Stop::Skipped(why)) => eprintln!("{command} skipped: {why}"),
     }
-    exit(outcome.is_good(project.strict))
+    exit(steps::is_good(&outcome, project.strict))
 }
 
 fn exit(good: bool) -> ExitCode {

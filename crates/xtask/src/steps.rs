@@ -1,6 +1,7 @@
 //! Everything that `cargo xtask test` does, in one table.
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
     time::{Duration, Instant},
 };
@@ -21,7 +22,7 @@ pub(crate) struct Step {
 #[derive(Debug)]
 enum Action {
     /// Something that this program does itself.
-    Own(fn(&Project) -> Result<(), Stop>),
+    Own(fn(&Project) -> Outcome),
     /// A cargo command.
     Cargo(&'static [&'static str]),
     /// A program of the crate `actix-realtime-proofs`.
@@ -33,7 +34,7 @@ enum Action {
     },
 }
 
-const fn own(name: &'static str, about: &'static str, check: fn(&Project) -> Result<(), Stop>) -> Step {
+const fn own(name: &'static str, about: &'static str, check: fn(&Project) -> Outcome) -> Step {
     Step { name, about, action: Action::Own(check) }
 }
 
@@ -95,24 +96,14 @@ pub(crate) enum Stop {
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Good.
-    Passed,
-    /// What it checks does not hold.
-    Failed(String),
-    /// It could not be done here.
-    Skipped(String),
-}
+pub(crate) type Outcome = Result<(), Stop>;
 
-impl Outcome {
-    /// Whether the command may end well.
-    pub(crate) const fn is_good(&self, strict: bool) -> bool {
-        match self {
-            Self::Passed => true,
-            Self::Failed(_) => false,
-            Self::Skipped(_) => !strict,
-        }
+/// Whether the command may end well.
+pub(crate) const fn is_good(outcome: &Outcome, strict: bool) -> bool {
+    match outcome {
+        Ok(()) => true,
+        Err(Stop::Failed(_)) => false,
+        Err(Stop::Skipped(_)) => !strict,
     }
 }
 
@@ -151,20 +142,14 @@ pub(crate) fn help(project: &Project) -> String {
     text
 }
 
-/// Runs one step alone, with the flags of the command line.
-pub(crate) fn run(project: &Project, step: &Step, flags: &[String]) -> Outcome {
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    match perform(project, step, &flags) {
-        Ok(()) => Outcome::Passed,
-        Err(Stop::Failed(why)) => Outcome::Failed(why),
-        Err(Stop::Skipped(why)) => Outcome::Skipped(why),
-    }
-}
-
-fn perform(project: &Project, step: &Step, flags: &[&str]) -> Result<(), Stop> {
+/// Runs one step with these flags.
+pub(crate) fn run<F: AsRef<OsStr>>(project: &Project, step: &Step, flags: &[F]) -> Outcome {
     match step.action {
         Action::Own(check) => match flags.first() {
-            Some(extra) => Err(Stop::Failed(format!("it takes no flags, but was given `{extra}`"))),
+            Some(extra) => {
+                let extra = extra.as_ref().display();
+                Err(Stop::Failed(format!("it takes no flags, but was given `{extra}`")))
+            }
             None => check(project),
         },
         Action::Cargo(arguments) => {
@@ -189,14 +174,13 @@ pub(crate) fn run_all(project: &Project) -> bool {
             Action::Proof { depth, .. } => depth,
             Action::Own(_) | Action::Cargo(_) => &[],
         };
-        let flags: Vec<String> = depth.iter().map(|&flag| flag.to_owned()).collect();
         let start = Instant::now();
-        let outcome = run(project, step, &flags);
+        let outcome = run(project, step, depth);
         let took = start.elapsed();
         match &outcome {
-            Outcome::Passed => {}
-            Outcome::Failed(why) => println!("{why}"),
-            Outcome::Skipped(why) => println!("skipped: {why}"),
+            Ok(()) => {}
+            Err(Stop::Failed(why)) => println!("{why}"),
+            Err(Stop::Skipped(why)) => println!("skipped: {why}"),
         }
         println!("<== {}: {} in {:.1} s", step.name, word(&outcome), took.as_secs_f64());
         results.push((step.name, outcome, took));
@@ -212,9 +196,9 @@ pub(crate) fn run_all(project: &Project) -> bool {
 
 const fn word(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Passed => "ok",
-        Outcome::Failed(_) => "FAILED",
-        Outcome::Skipped(_) => "skipped",
+        Ok(()) => "ok",
+        Err(Stop::Failed(_)) => "FAILED",
+        Err(Stop::Skipped(_)) => "skipped",
     }
 }
 
@@ -224,8 +208,8 @@ fn report(results: &[(&str, Outcome, Duration)], strict: bool) -> (String, bool)
     for (name, outcome, took) in results {
         let _ = writeln!(table, "{name:<10} {:<8} {:>7.1} s", word(outcome), took.as_secs_f64());
     }
-    let bad = results.iter().filter(|(_, outcome, _)| !outcome.is_good(strict)).count();
-    let skipped = results.iter().filter(|(_, outcome, _)| matches!(outcome, Outcome::Skipped(_))).count();
+    let bad = results.iter().filter(|(_, outcome, _)| !is_good(outcome, strict)).count();
+    let skipped = results.iter().filter(|(_, outcome, _)| matches!(outcome, Err(Stop::Skipped(_)))).count();
     let total: Duration = results.iter().map(|(_, _, took)| *took).sum();
     let _ = write!(table, "{} steps in {:.0} s", results.len(), total.as_secs_f64());
     if skipped > 0 {
@@ -265,7 +249,7 @@ mod tests {
     #[test]
     fn a_skipped_step_is_good_at_home_and_a_failure_in_ci() {
         let second = Duration::from_secs(1);
-        let skipped = [("a", Outcome::Passed, second), ("b", Outcome::Skipped("no node".to_owned()), second)];
+        let skipped = [("a", Ok(()), second), ("b", Err(Stop::Skipped("no node".to_owned())), second)];
         let (table, good) = report(&skipped, false);
         assert!(good && table.ends_with("2 steps in 2 s, 1 skipped: ok\n"), "{table}");
         let (table, good) = report(&skipped, true);
@@ -275,8 +259,8 @@ mod tests {
     #[test]
     fn one_failed_step_fails_the_whole_and_every_step_has_its_time() {
         let results = [
-            ("fmt", Outcome::Failed("diff".to_owned()), Duration::from_millis(1500)),
-            ("clippy", Outcome::Passed, Duration::from_secs(61)),
+            ("fmt", Err(Stop::Failed("diff".to_owned())), Duration::from_millis(1500)),
+            ("clippy", Ok(()), Duration::from_secs(61)),
         ];
         let (table, good) = report(&results, false);
         assert!(!good);
@@ -299,7 +283,7 @@ mod tests {
     fn a_check_of_our_own_refuses_flags_instead_of_ignoring_them() {
         let project = project();
         let step = find(&project, "lines").expect("it is in the table");
-        let outcome = run(&project, step, &["--deep".to_owned()]);
-        assert_eq!(outcome, Outcome::Failed("it takes no flags, but was given `--deep`".to_owned()));
+        let outcome = run(&project, step, &["--deep"]);
+        assert_eq!(outcome, Err(Stop::Failed("it takes no flags, but was given `--deep`".to_owned())));
     }
 }
