@@ -93,7 +93,8 @@ fn walk(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> Result<(), 
 /// # Errors
 /// [`Stop::Failed`] where it cannot be started, or ends with anything but success.
 pub(crate) fn succeed(command: &mut Command) -> Result<(), Stop> {
-    let name = command.get_program().to_string_lossy().into_owned();
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let status = command.status().map_err(|error| Stop::Failed(format!("cannot run {name}: {error}")))?;
     if status.success() { Ok(()) } else { Err(Stop::Failed(format!("{name} ended with {status}"))) }
 }
