@@ -80,3 +80,26 @@ counters! {
     /// Notices that a slow subscriber did not get because too many had piled up.
     dropped,
 }
+
+impl Metrics {
+    /// Counts an attempt to open a link that failed.
+    #[must_use]
+    pub const fn failed_attempt(mut self) -> Self {
+        self.failed_attempts += 1;
+        self
+    }
+
+    /// Counts an actor that was restarted after a panic.
+    #[must_use]
+    pub const fn panicked(mut self) -> Self {
+        self.panics += 1;
+        self
+    }
+
+    /// With these gauges.
+    #[must_use]
+    pub const fn with_queued(mut self, messages: u64, bytes: u64) -> Self {
+        (self.queued, self.queued_bytes) = (messages, bytes);
+        self
+    }
+}

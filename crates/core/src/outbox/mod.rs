@@ -329,6 +329,24 @@ impl<R, W> Outbox<R, W> {
         self.pending() == 0 && self.in_flight.is_none() && self.wants_nothing()
     }
 
+    /// The place of the last message whose sender has heard that it is accepted.
+    #[must_use]
+    pub fn last_accepted(&self) -> LocalId {
+        self.committed_next.previous()
+    }
+
+    /// Whether every message up to this place is settled.
+    #[must_use]
+    pub fn is_settled(&self, through: LocalId) -> bool {
+        through < self.meta.numbering.head() || through <= self.settled_through || self.pending() == 0
+    }
+
+    /// Whether a commit is with the store, or one waits that should be there soon.
+    #[must_use]
+    pub fn is_committing(&self) -> bool {
+        self.in_flight.is_some() || (matches!(self.state, State::Ready) && !self.wants_nothing())
+    }
+
     fn wants_nothing(&self) -> bool {
         let Wants { retire, settle, cursor, channels, answer } = &self.wants;
         retire.is_none() && settle.is_empty() && cursor.is_none() && channels.is_empty() && answer.is_none()

@@ -170,6 +170,19 @@ impl Session {
         }
     }
 
+    /// A session that begins anew after its actor failed: it knows no link, but still that there was a session, so
+    /// that a server without a replay does not leave a silent hole.
+    #[must_use]
+    pub fn rebuilt(&self, config: &Config) -> Self {
+        Self { had_session: self.had_session, ..Self::new(config) }
+    }
+
+    /// Whether the server has answered `resume` on this link, and everything flows.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.peer().is_some()
+    }
+
     /// What to do next, until there is nothing.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
