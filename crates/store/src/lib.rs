@@ -1,1 +1,17 @@
-//! The outbox of actix-realtime on disk (redb) and in memory.
+//! The outbox of actix-realtime: on disk ([`RedbStore`]) and in memory ([`MemoryStore`]).
+//!
+//! Both pass [`contract`], which any other implementation of [`Store`](actix_realtime_core::store::Store) can run.
+
+pub mod contract;
+#[cfg(feature = "__faults")]
+pub mod faults;
+mod memory;
+mod redb;
+
+pub use self::{
+    memory::{MemoryStore, Snapshot},
+    redb::RedbStore,
+};
+
+/// Most messages that a store keeps aside; the oldest goes first.
+pub const MAX_EXCEPTIONS: u64 = 10_000;
