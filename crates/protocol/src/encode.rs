@@ -107,7 +107,7 @@ pub fn event_body(event: &EventBody<'_>) -> String {
     body
 }
 
-/// The idempotency key of a body that [`event_body`] made; None for anything else.
+/// The idempotency key of a body that [`event_body`] or [`relay_body`] made; None for anything else.
 #[must_use]
 pub fn body_key(body: &str) -> Option<&str> {
     body.strip_prefix(BODY_KEY)?.split('"').next()
@@ -130,23 +130,24 @@ pub struct RelayBody<'a> {
     pub payload: &'a str,
 }
 
-/// Encodes the part of a relayed event that every session shares.
-#[must_use]
-pub fn relay_body(event: &RelayBody<'_>) -> String {
-    let mut body = String::with_capacity(160 + event.payload.len());
-    field(&mut body, "event", event.event);
+/// Appends the part of a relayed event that every session shares. The key, if there is one, comes first, so that
+/// [`body_key`] finds it; many bodies can share one buffer, as a server stores a batch of them.
+pub fn relay_body(out: &mut String, event: &RelayBody<'_>) {
+    out.reserve(160 + event.payload.len());
     if let Some(key) = event.key {
-        field(&mut body, "idempotency_key", key);
+        out.push_str(BODY_KEY);
+        out.push_str(key);
+        out.push('"');
     }
+    field(out, "event", event.event);
     if let Some(channel) = event.channel {
-        field(&mut body, "channel", channel);
+        field(out, "channel", channel);
     }
-    field(&mut body, "sender", event.sender);
-    field(&mut body, "timestamp", event.timestamp);
-    body.push_str(",\"payload\":");
-    body.push_str(event.payload);
-    body.push('}');
-    body
+    field(out, "sender", event.sender);
+    field(out, "timestamp", event.timestamp);
+    out.push_str(",\"payload\":");
+    out.push_str(event.payload);
+    out.push('}');
 }
 
 /// One session's frame of a relayed event.
@@ -158,6 +159,12 @@ pub fn relay(seq: u64, pos: &str, body: &str) -> String {
     field(&mut out, "pos", pos);
     out.push_str(body);
     out
+}
+
+/// The frame of a relayed event that has no number, as it was never stored (D-8): the same for every session.
+#[must_use]
+pub fn relay_unnumbered(body: &str) -> String {
+    [r#"{"type":"event""#, body].concat()
 }
 
 /// An `ack` frame (D-2).

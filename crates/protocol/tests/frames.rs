@@ -295,14 +295,17 @@ fn an_event_is_encoded_once_and_numbered_as_often_as_needed() {
 // [C-5]
 #[test]
 fn a_relayed_event_carries_its_place_and_its_sender() {
-    let body = encode::relay_body(&encode::RelayBody {
+    let mut body = String::new();
+    let relayed = encode::RelayBody {
         event: "e",
         key: Some("k"),
         channel: Some("c"),
         sender: "alice",
         timestamp: "2026-01-01T00:00:00.000Z",
         payload: "[1]",
-    });
+    };
+    encode::relay_body(&mut body, &relayed);
+    assert_eq!(encode::body_key(&body), Some("k"));
     let text = encode::relay(3, "17@e", &body);
     let event = event(&text);
     assert_eq!(
@@ -311,6 +314,28 @@ fn a_relayed_event_carries_its_place_and_its_sender() {
     );
     assert_eq!((event.sender.as_deref(), event.key.as_deref()), (Some("alice"), Some("k")));
     assert!(event.timestamp.is_some());
+}
+
+// [C-5] [D-8]
+#[test]
+fn a_relayed_event_that_was_never_stored_has_no_number() {
+    let mut body = String::new();
+    let relayed = encode::RelayBody {
+        event: "typing.start",
+        key: None,
+        channel: Some("c"),
+        sender: "alice",
+        timestamp: "2026-01-01T00:00:00.000Z",
+        payload: "null",
+    };
+    encode::relay_body(&mut body, &relayed);
+    assert_eq!(encode::body_key(&body), None);
+    let text = encode::relay_unnumbered(&body);
+    let event = event(&text);
+    assert_eq!(
+        (event.seq, event.pos.as_deref(), &*event.event),
+        (None, None, "typing.start")
+    );
 }
 
 // [L-3]
