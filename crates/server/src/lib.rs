@@ -1,6 +1,49 @@
 //! The server side of actix-realtime, embeddable in any actix-web app.
+//!
+//! A [`Node`] takes connections of clients and carries what they send to the other members of their channels. It
+//! acknowledges a message once its [log](crate::log) has stored it, and lets a client that was away go on where it
+//! was.
+//!
+//! ```
+//! use actix_realtime_server::{Node, log::MemoryLog};
+//! use actix_web::{App, HttpServer};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Node::builder(MemoryLog::default()).start().await?;
+//! HttpServer::new(move || App::new().configure(node.routes()))
+//!     .tcp_nodelay(true)
+//!     .bind(("127.0.0.1", 3001))?
+//!     .run()
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Sessions know no clock and no socket: `session` decides, `connection` carries, `hub` tells the others.
 
+mod config;
+mod connection;
 mod environment;
+mod hub;
+mod link;
 pub mod log;
+mod node;
+mod origin;
+#[cfg(feature = "__testing")]
+mod pipe;
+mod policy;
+mod position;
+mod principal;
+mod session;
+mod timestamp;
+mod token;
+mod web;
+mod websocket;
 
-pub use environment::{Environment, SystemEnvironment};
+pub use self::{
+    config::{Config, ConfigError},
+    environment::{Environment, SystemEnvironment},
+    node::{Anonymous, Authenticate, Node, NodeBuilder, StartError},
+    policy::{AnyChannel, Authorize, AuthorizeJoin, EventView, LocalBoxFuture, MembersOnly, Verdict},
+    principal::{Principal, PrincipalError, Refusal},
+};

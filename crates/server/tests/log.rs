@@ -40,14 +40,7 @@ async fn bodies(log: &dyn EventLog) -> Vec<String> {
         membership: Membership::new(0),
     });
     let after = log.bounds().await.unwrap().first - 1;
-    let page = log
-        .read(Read {
-            after,
-            interest,
-            max: usize::MAX,
-        })
-        .await
-        .unwrap();
+    let page = log.read(Read { after, interest, max: usize::MAX }).await.unwrap();
     page.events.iter().map(|event| event.body().to_owned()).collect()
 }
 
@@ -56,55 +49,30 @@ async fn bodies(log: &dyn EventLog) -> Vec<String> {
 async fn everything_is_there_again_when_the_file_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/for/it/log");
-    let joined = Resume {
-        channels: vec!["room".into()],
-        ..resume("c", Some("i"))
-    };
+    let joined = Resume { channels: vec!["room".into()], ..resume("c", Some("i")) };
     let (bounds, fence, texts) = {
         let log = open(&path);
         let mut client = Connection::open(&log, joined.clone()).await;
         let keys: Vec<String> = (1..=300).map(|n| n.to_string()).collect();
         for (n, key) in keys.iter().enumerate() {
-            client
-                .send(&[(n as u64 + 1, key, (n == 7).then_some("no"))])
-                .await
-                .unwrap();
+            client.send(&[(n as u64 + 1, key, (n == 7).then_some("no"))]).await.unwrap();
         }
         assert_eq!(log.secret([1; 32]).await, Ok([1; 32]));
-        (
-            log.bounds().await.unwrap(),
-            client.resumed.fence,
-            bodies(&log).await,
-        )
+        (log.bounds().await.unwrap(), client.resumed.fence, bodies(&log).await)
     };
     let log = open(&path);
     assert_eq!(log.bounds().await.unwrap(), bounds);
     assert_eq!(bodies(&log).await, texts);
     assert_eq!(log.secret([2; 32]).await, Ok([1; 32]));
     let mut again = Connection::open(&log, joined).await;
+    assert_eq!((again.resumed.acked, again.resumed.key.as_deref()), (300, Some("300")));
     assert_eq!(
-        (again.resumed.acked, again.resumed.key.as_deref()),
-        (300, Some("300"))
-    );
-    assert_eq!(
-        again
-            .resumed
-            .rejected
-            .iter()
-            .map(|r| (r.seq, &*r.key, &*r.code))
-            .collect::<Vec<_>>(),
+        again.resumed.rejected.iter().map(|r| (r.seq, &*r.key, &*r.code)).collect::<Vec<_>>(),
         [(8, "8", "no")]
     );
     assert_eq!(again.resumed.membership.channels, [("room".into(), 0)].into());
     assert!(again.resumed.fence > fence);
-    assert_eq!(
-        again
-            .send(&[(1, "1", None), (8, "8", None)])
-            .await
-            .unwrap()
-            .duplicates,
-        2
-    );
+    assert_eq!(again.send(&[(1, "1", None), (8, "8", None)]).await.unwrap().duplicates, 2);
 }
 
 #[cfg(unix)]
@@ -116,10 +84,7 @@ async fn the_file_is_its_owners_alone_and_a_second_server_is_told() {
     let log = open(&path);
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-    assert_eq!(
-        RedbLog::open(&path, RedbOptions::default()).unwrap_err(),
-        OpenError::InUse
-    );
+    assert_eq!(RedbLog::open(&path, RedbOptions::default()).unwrap_err(), OpenError::InUse);
     drop(log);
     open(&path);
 }
@@ -141,21 +106,10 @@ fn a_file_that_is_no_log_is_refused_and_left_as_it_is() {
 #[tokio::test]
 async fn what_is_over_the_limits_goes_oldest_first() {
     let folder = tempfile::tempdir().unwrap();
-    let few = Retention {
-        max_events: 100,
-        max_bytes: 1 << 30,
-        max_sessions: 3,
-    };
-    let light = Retention {
-        max_events: u64::MAX,
-        max_bytes: 10_000,
-        max_sessions: 3,
-    };
+    let few = Retention { max_events: 100, max_bytes: 1 << 30, max_sessions: 3 };
+    let light = Retention { max_events: u64::MAX, max_bytes: 10_000, max_sessions: 3 };
     for (n, retention) in [few, light].into_iter().enumerate() {
-        let options = RedbOptions {
-            retention,
-            ..RedbOptions::default()
-        };
+        let options = RedbOptions { retention, ..RedbOptions::default() };
         let logs: [Box<dyn EventLog>; 2] = [
             Box::new(MemoryLog::new("e".into(), retention)),
             Box::new(RedbLog::open(folder.path().join(n.to_string()), options).unwrap()),
@@ -250,16 +204,10 @@ fn what_was_acknowledged_survives_kill_9_and_nothing_is_there_twice() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut numbers = lines
-            .map_while(Result::ok)
-            .filter_map(|line| line.split_once("acked ")?.1.parse().ok());
-        let first: u64 = numbers
-            .next()
-            .unwrap_or_else(|| panic!("round {round}: the child said nothing"));
-        assert!(
-            first == acked + 1 || first == acked + 2,
-            "round {round}: {first} after {acked}"
-        );
+        let mut numbers =
+            lines.map_while(Result::ok).filter_map(|line| line.split_once("acked ")?.1.parse().ok());
+        let first: u64 = numbers.next().unwrap_or_else(|| panic!("round {round}: the child said nothing"));
+        assert!(first == acked + 1 || first == acked + 2, "round {round}: {first} after {acked}");
         acked = numbers.by_ref().take(5 * round).last().unwrap();
         child.kill().unwrap();
         acked = numbers.last().unwrap_or(acked);

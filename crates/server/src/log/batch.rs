@@ -13,10 +13,7 @@ impl SessionKey {
     /// The session of this client of this principal.
     #[must_use]
     pub fn new(principal: &str, client_id: &str) -> Self {
-        Self {
-            principal: principal.into(),
-            client_id: client_id.into(),
-        }
+        Self { principal: principal.into(), client_id: client_id.into() }
     }
 }
 
@@ -71,10 +68,7 @@ impl Batch {
     /// The place of its last event.
     #[must_use]
     pub fn end(&self) -> Place {
-        Place {
-            pos: self.last(),
-            stamp: self.stamp,
-        }
+        Place { pos: self.last(), stamp: self.stamp }
     }
 
     /// The body of one of its events, empty where there is none of that index.
@@ -112,10 +106,7 @@ impl LogEvent {
     /// Where it is in the total order.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place {
-            pos: self.batch.first + self.index as u64,
-            stamp: self.batch.stamp,
-        }
+        Place { pos: self.batch.first + self.index as u64, stamp: self.batch.stamp }
     }
 
     /// What every receiver's frame shares.
@@ -148,11 +139,7 @@ impl Membership {
     /// A session that begins here, in no channel.
     #[must_use]
     pub const fn new(at: u64) -> Self {
-        Self {
-            channels: BTreeMap::new(),
-            since: at,
-            until: None,
-        }
+        Self { channels: BTreeMap::new(), since: at, until: None }
     }
 
     /// Whether an event at this position is for the session.
@@ -214,9 +201,7 @@ impl Interest {
         let Some(entry) = batch.entries.get(index) else {
             return false;
         };
-        self.membership
-            .covers(entry.channel.as_deref(), batch.first + index as u64)
-            && !self.is_own(batch)
+        self.membership.covers(entry.channel.as_deref(), batch.first + index as u64) && !self.is_own(batch)
     }
 
     /// Whether the batch is the session's own.

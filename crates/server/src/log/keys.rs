@@ -81,10 +81,7 @@ pub(crate) struct KeyWindow {
 impl KeyWindow {
     /// A window whose next key gets this number, which must begin a chunk.
     pub(crate) fn starting_at(first: u64) -> Self {
-        Self {
-            first,
-            ..Self::default()
-        }
+        Self { first, ..Self::default() }
     }
 
     /// The number of the oldest key.
@@ -125,10 +122,7 @@ impl KeyWindow {
     pub(crate) fn chunk(&self, chunk: u64) -> impl Iterator<Item = (KeyDigest, Option<&str>)> {
         let start = (chunk * CHUNK as u64).saturating_sub(self.first);
         let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.order.len());
-        self.order
-            .range(start..)
-            .take(CHUNK)
-            .map(|key| (*key, self.rejected.get(key).map(|code| &**code)))
+        self.order.range(start..).take(CHUNK).map(|key| (*key, self.rejected.get(key).map(|code| &**code)))
     }
 
     /// Forgets the newest keys.
@@ -176,12 +170,7 @@ mod tests {
             window.push(KeyDigest::of(&n.to_string()), None);
         }
         let chunk = |n| window.chunk(n).map(|(key, _)| key).collect::<Vec<_>>();
-        assert_eq!(
-            chunk(2),
-            (256..384)
-                .map(|n: u64| KeyDigest::of(&n.to_string()))
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(chunk(2), (256..384).map(|n: u64| KeyDigest::of(&n.to_string())).collect::<Vec<_>>());
         assert_eq!(chunk(3).len(), 16);
         assert_eq!(chunk(4).len(), 0);
     }

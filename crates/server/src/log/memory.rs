@@ -40,14 +40,8 @@ impl MemoryLog {
     /// An empty log of this epoch, which should be a name that no other log ever has.
     #[must_use]
     pub fn new(epoch: Arc<str>, retention: Retention) -> Self {
-        let content = Content {
-            epoch,
-            retention,
-            ..Content::default()
-        };
-        Self {
-            content: Arc::new(Mutex::new(content)),
-        }
+        let content = Content { epoch, retention, ..Content::default() };
+        Self { content: Arc::new(Mutex::new(content)) }
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
@@ -77,11 +71,7 @@ struct Content {
 
 impl Content {
     fn bounds(&self) -> Bounds {
-        Bounds {
-            epoch: Arc::clone(&self.epoch),
-            first: self.trimmed + 1,
-            last: self.last,
-        }
+        Bounds { epoch: Arc::clone(&self.epoch), first: self.trimmed + 1, last: self.last }
     }
 
     fn tell(&mut self, news: impl Fn(&dyn Follower)) {
@@ -208,10 +198,7 @@ impl Content {
                 }
             }
         }
-        Ok(Page {
-            events,
-            next: self.last,
-        })
+        Ok(Page { events, next: self.last })
     }
 
     fn change(&mut self, change: &Change) -> Result<Membership, AppendError> {
@@ -333,11 +320,7 @@ mod testing {
             let mut content = self.content();
             for _ in 0..appends {
                 let Some(undo) = content.undo.pop() else { break };
-                while content
-                    .batches
-                    .back()
-                    .is_some_and(|batch| batch.first > undo.last.pos)
-                {
+                while content.batches.back().is_some_and(|batch| batch.first > undo.last.pos) {
                     if let Some(batch) = content.batches.pop_back() {
                         content.weight -= batch.weight();
                     }
@@ -346,10 +329,8 @@ mod testing {
                 if let Some((state, _)) = content.sessions.get_mut(&undo.session) {
                     state.window.truncate(undo.keys);
                     for mark in undo.marks {
-                        if let Some(now) = state
-                            .marks
-                            .iter_mut()
-                            .find(|now| now.incarnation == mark.incarnation)
+                        if let Some(now) =
+                            state.marks.iter_mut().find(|now| now.incarnation == mark.incarnation)
                         {
                             (now.seq, now.key) = (mark.seq, mark.key);
                             now.rejected.retain(|rejection| rejection.seq <= mark.seq);

@@ -91,9 +91,7 @@ pub struct Unavailable {
 
 impl Unavailable {
     pub(crate) fn because(reason: impl std::fmt::Display) -> Self {
-        Self {
-            reason: reason.to_string(),
-        }
+        Self { reason: reason.to_string() }
     }
 }
 
@@ -326,10 +324,6 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        Self {
-            max_events: 1_000_000,
-            max_bytes: 1 << 30,
-            max_sessions: 1_000_000,
-        }
+        Self { max_events: 1_000_000, max_bytes: 1 << 30, max_sessions: 1_000_000 }
     }
 }

@@ -45,10 +45,7 @@ pub(crate) struct Decision {
 impl SessionState {
     /// A session that begins at this position.
     pub(crate) fn new(at: u64) -> Self {
-        Self {
-            membership: Membership::new(at),
-            ..Self::default()
-        }
+        Self { membership: Membership::new(at), ..Self::default() }
     }
 
     /// Begins a connection. Nothing is changed where it fails.
@@ -58,10 +55,8 @@ impl SessionState {
         request: &Resume,
         bounds: Bounds,
     ) -> Result<Resumed, ResumeError> {
-        let found = request
-            .claim
-            .as_ref()
-            .and_then(|claim| self.position(&claim.incarnation).map(|at| (claim, at)));
+        let found =
+            request.claim.as_ref().and_then(|claim| self.position(&claim.incarnation).map(|at| (claim, at)));
         if let Some((claim, at)) = found {
             let mark = &self.marks[at];
             if claim.opens == mark.opens && claim.conn.is_some_and(|conn| conn < mark.conn) {
@@ -98,19 +93,14 @@ impl SessionState {
     }
 
     fn position(&self, incarnation: &str) -> Option<usize> {
-        self.marks
-            .iter()
-            .position(|mark| *mark.incarnation == *incarnation)
+        self.marks.iter().position(|mark| *mark.incarnation == *incarnation)
     }
 
     /// The claimed incarnation's mark, made where there is none, as the one that was resumed last.
     fn touch(&mut self, claim: &Claim) -> &Mark {
         let mut mark = match self.position(&claim.incarnation) {
             Some(at) => self.marks.remove(at),
-            None => Mark {
-                incarnation: claim.incarnation.clone(),
-                ..Mark::default()
-            },
+            None => Mark { incarnation: claim.incarnation.clone(), ..Mark::default() },
         };
         mark.rejected.retain(|rejection| rejection.seq > claim.acked);
         mark.max_opens = mark.max_opens.max(claim.opens);
@@ -200,10 +190,7 @@ impl SessionState {
         if let (Some(mark), Some(index)) = (mark, newest) {
             mark.key = Some(draft.key(index));
         }
-        Ok(Decision {
-            appended,
-            batch: draft.into_batch(first),
-        })
+        Ok(Decision { appended, batch: draft.into_batch(first) })
     }
 
     /// Joins or leaves a channel.
@@ -229,11 +216,7 @@ impl Draft {
     fn of(mut append: Append) -> Self {
         let messages = std::mem::take(&mut append.messages);
         let kept = Vec::with_capacity(messages.len());
-        Self {
-            append,
-            messages,
-            kept,
-        }
+        Self { append, messages, kept }
     }
 
     fn keep(&mut self, index: usize) {

@@ -7,11 +7,7 @@
 //! contract::check(async || MemoryLog::default()).await;
 //! # });
 //! ```
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a contract suite fails by panicking"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a contract suite fails by panicking")]
 
 mod events;
 mod sessions;
@@ -84,9 +80,7 @@ impl<'a, L: EventLog + ?Sized> Connection<'a, L> {
     /// # Panics
     /// Where the log refuses it.
     pub async fn open(log: &'a L, request: Resume) -> Self {
-        Self::try_open(log, request)
-            .await
-            .unwrap_or_else(|error| panic!("resume: {error}"))
+        Self::try_open(log, request).await.unwrap_or_else(|error| panic!("resume: {error}"))
     }
 
     /// Begins a connection.
@@ -97,13 +91,7 @@ impl<'a, L: EventLog + ?Sized> Connection<'a, L> {
         let session = Arc::clone(&request.session);
         let incarnation = request.claim.as_ref().map(|claim| (*claim.incarnation).into());
         let resumed = log.resume(request).await?;
-        Ok(Self {
-            log,
-            session,
-            incarnation,
-            acked: resumed.acked,
-            resumed,
-        })
+        Ok(Self { log, session, incarnation, acked: resumed.acked, resumed })
     }
 
     /// What an append of these messages is: number, key (empty for none) and the code of a reject.
@@ -182,20 +170,11 @@ async fn page<L: EventLog + ?Sized>(log: &L, after: u64, channels: &[&str], max:
 
 /// The payloads of what is stored without a channel.
 async fn stored<L: EventLog + ?Sized>(log: &L) -> Vec<String> {
-    let payload = |body: &str| {
-        body.rsplit("\"payload\":")
-            .next()
-            .unwrap()
-            .trim_end_matches('}')
-            .to_owned()
-    };
+    let payload = |body: &str| body.rsplit("\"payload\":").next().unwrap().trim_end_matches('}').to_owned();
     let page = page(log, log.bounds().await.unwrap().first - 1, &[], usize::MAX).await;
     page.events.iter().map(|event| payload(event.body())).collect()
 }
 
 fn settled(duplicates: usize) -> Result<Appended, AppendError> {
-    Ok(Appended {
-        duplicates,
-        ..Appended::default()
-    })
+    Ok(Appended { duplicates, ..Appended::default() })
 }

@@ -111,9 +111,7 @@ pub struct RedbCore {
 
 impl fmt::Debug for RedbCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbCore")
-            .field("last", &self.head.last)
-            .finish_non_exhaustive()
+        f.debug_struct("RedbCore").field("last", &self.head.last).finish_non_exhaustive()
     }
 }
 
@@ -144,14 +142,7 @@ impl RedbCore {
         let db = opened.map_err(|_| OpenError::damaged("redb panicked"))?;
         let db = Arc::new(db.map_err(OpenError::from_redb)?);
         let head = Self::load(&db, &options)?;
-        Ok(Self {
-            db,
-            options,
-            head,
-            sessions: BTreeMap::new(),
-            uses: 0,
-            latched: false,
-        })
+        Ok(Self { db, options, head, sessions: BTreeMap::new(), uses: 0, latched: false })
     }
 
     fn load(db: &Database, options: &RedbOptions) -> Result<Head, OpenError> {
@@ -291,9 +282,7 @@ impl RedbCore {
     pub(super) fn rename(&mut self) -> Result<Bounds, Failure> {
         let transaction = self.db.begin_write()?;
         self.head.epoch = random_epoch();
-        transaction
-            .open_table(LOG)?
-            .insert("head", &*self.head.encode())?;
+        transaction.open_table(LOG)?.insert("head", &*self.head.encode())?;
         transaction.commit()?;
         Ok(self.bounds())
     }
@@ -308,11 +297,7 @@ fn random_epoch() -> Arc<str> {
 }
 
 pub(super) fn bounds_of(head: &Head) -> Bounds {
-    Bounds {
-        epoch: Arc::clone(&head.epoch),
-        first: head.trimmed + 1,
-        last: head.last,
-    }
+    Bounds { epoch: Arc::clone(&head.epoch), first: head.trimmed + 1, last: head.last }
 }
 
 fn create_private(path: &Path) -> io::Result<fs::File> {

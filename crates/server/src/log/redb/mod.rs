@@ -25,11 +25,7 @@ pub struct RedbOptions {
 
 impl Default for RedbOptions {
     fn default() -> Self {
-        Self {
-            retention: Retention::default(),
-            cache_bytes: 64 << 20,
-            epoch: None,
-        }
+        Self { retention: Retention::default(), cache_bytes: 64 << 20, epoch: None }
     }
 }
 
@@ -66,9 +62,7 @@ pub enum OpenError {
 
 impl OpenError {
     fn damaged(reason: impl fmt::Display) -> Self {
-        Self::Damaged {
-            reason: reason.to_string(),
-        }
+        Self::Damaged { reason: reason.to_string() }
     }
 
     fn from_redb(error: redb::DatabaseError) -> Self {
@@ -79,10 +73,7 @@ impl OpenError {
         if let DatabaseError::Storage(StorageError::Io(error)) = &error
             && error.kind() != io::ErrorKind::InvalidData
         {
-            return Self::File {
-                kind: error.kind(),
-                reason: error.to_string(),
-            };
+            return Self::File { kind: error.kind(), reason: error.to_string() };
         }
         Self::damaged(error)
     }

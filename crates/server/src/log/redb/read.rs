@@ -46,10 +46,7 @@ fn page(db: &Database, read: &Read) -> Result<Result<Page, ReadError>, Failure> 
         let (first, row) = row?;
         scanned += row.value().len();
         let (first, row) = (first.value(), BatchRow::open(row.value())?);
-        let end = Place {
-            pos: first + row.count - 1,
-            stamp: row.stamp,
-        };
+        let end = Place { pos: first + row.count - 1, stamp: row.stamp };
         if end.pos > read.after && row.concerns(first, &read.interest) {
             let batch = Arc::new(row.decode(first)?);
             for index in 0..batch.entries.len() {

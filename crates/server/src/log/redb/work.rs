@@ -107,12 +107,7 @@ impl<'a> Work<'a> {
                     self.keys.remove((cached.number, chunk))?;
                 }
             }
-            *changed = Changed {
-                listed: false,
-                membership: false,
-                first_key: first,
-                next_key: next,
-            };
+            *changed = Changed { listed: false, membership: false, first_key: first, next_key: next };
         }
         self.log.insert("head", &*self.core.head.encode())?;
         Ok(self.news)
@@ -135,11 +130,7 @@ impl<'a> Work<'a> {
             None => Membership::default(),
         };
         let mut window = KeyWindow::default();
-        for (at, chunk) in self
-            .keys
-            .range((row.number, 0)..=(row.number, u64::MAX))?
-            .enumerate()
-        {
+        for (at, chunk) in self.keys.range((row.number, 0)..=(row.number, u64::MAX))?.enumerate() {
             let (number, keys) = chunk?;
             if at == 0 {
                 window = KeyWindow::starting_at(number.value().1 * CHUNK as u64);
@@ -149,17 +140,8 @@ impl<'a> Work<'a> {
         let cached = Cached {
             number: row.number,
             tick: row.tick,
-            changed: Changed {
-                first_key: window.first(),
-                next_key: window.next(),
-                ..Changed::default()
-            },
-            state: SessionState {
-                fence: row.fence,
-                membership,
-                window,
-                marks: row.marks,
-            },
+            changed: Changed { first_key: window.first(), next_key: window.next(), ..Changed::default() },
+            state: SessionState { fence: row.fence, membership, window, marks: row.marks },
             used,
         };
         self.core.sessions.insert(Arc::clone(key), cached);
@@ -219,8 +201,7 @@ impl<'a> Work<'a> {
             None => return Ok(()),
         };
         self.memberships.remove(number)?;
-        self.keys
-            .retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
+        self.keys.retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
         Ok(())
     }
 
@@ -307,10 +288,7 @@ impl<'a> Work<'a> {
     }
 
     fn secret(&mut self, candidate: [u8; 32]) -> Result<[u8; 32], Failure> {
-        let stored = self
-            .log
-            .get("secret")?
-            .and_then(|row| row.value().try_into().ok());
+        let stored = self.log.get("secret")?.and_then(|row| row.value().try_into().ok());
         if let Some(secret) = stored {
             return Ok(secret);
         }

@@ -75,18 +75,11 @@ impl RedbLog {
             reader: Arc::clone(&reader),
             followers: Vec::new(),
         };
-        let thread = std::thread::Builder::new()
-            .name("event-log".into())
-            .spawn(move || writer.run(&queue))
-            .map_err(|error| OpenError::File {
-                kind: error.kind(),
-                reason: format!("no thread for it: {error}"),
-            })?;
-        Ok(Self {
-            jobs: Some(jobs),
-            reader,
-            thread: Some(thread),
-        })
+        let thread =
+            std::thread::Builder::new().name("event-log".into()).spawn(move || writer.run(&queue)).map_err(
+                |error| OpenError::File { kind: error.kind(), reason: format!("no thread for it: {error}") },
+            )?;
+        Ok(Self { jobs: Some(jobs), reader, thread: Some(thread) })
     }
 
     /// Hands a job to the thread; where there is none any more, the receiver says so.
@@ -220,11 +213,7 @@ impl Writer {
                         let _ = sender.send(bounds);
                     }
                 }
-                next = if commands.len() < GROUP {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
+                next = if commands.len() < GROUP { queue.try_recv().ok() } else { None };
             }
             if commands.is_empty() {
                 continue;

@@ -58,15 +58,7 @@ impl<'a> BatchRow<'a> {
         for _ in 0..row.len()? {
             channels.push(row.text()?);
         }
-        Ok(Self {
-            count,
-            stamp,
-            at_ms,
-            principal,
-            client_id,
-            channels,
-            entries: row,
-        })
+        Ok(Self { count, stamp, at_ms, principal, client_id, channels, entries: row })
     }
 
     /// Whether the row, which begins at this position, may hold something for this session.
@@ -75,11 +67,7 @@ impl<'a> BatchRow<'a> {
             && *interest.receiver.client_id == *self.client_id;
         let member = &interest.membership;
         let lobby = member.until.is_none_or(|until| first <= until);
-        !own && (lobby
-            || self
-                .channels
-                .iter()
-                .any(|channel| member.channels.contains_key(*channel)))
+        !own && (lobby || self.channels.iter().any(|channel| member.channels.contains_key(*channel)))
     }
 
     pub(in crate::log::redb) fn decode(mut self, first: u64) -> Result<Batch, Damaged> {

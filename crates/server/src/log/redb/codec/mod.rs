@@ -138,10 +138,7 @@ impl Head {
         let _format = row.int()?;
         Ok(Self {
             epoch: row.text()?.into(),
-            last: Place {
-                pos: row.int()?,
-                stamp: row.stamp()?,
-            },
+            last: Place { pos: row.int()?, stamp: row.stamp()? },
             trimmed: row.int()?,
             weight: row.int()?,
             ticks: row.int()?,
@@ -198,12 +195,8 @@ pub(in crate::log::redb) fn encode_session(number: u64, tick: u64, fence: u64, m
 
 pub(in crate::log::redb) fn decode_session(row: &[u8]) -> Result<SessionRow, Damaged> {
     let mut row = Reader::new("sessions", row);
-    let mut session = SessionRow {
-        number: row.int()?,
-        tick: row.int()?,
-        fence: row.int()?,
-        marks: Vec::new(),
-    };
+    let mut session =
+        SessionRow { number: row.int()?, tick: row.int()?, fence: row.int()?, marks: Vec::new() };
     for _ in 0..row.len()? {
         let mut mark = Mark {
             incarnation: row.text()?.into(),

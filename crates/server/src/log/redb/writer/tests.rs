@@ -1,8 +1,5 @@
 //! What becomes of a log whose storage fails under it.
-#![expect(
-    clippy::unwrap_in_result,
-    reason = "a test's disk that does not work fails its test"
-)]
+#![expect(clippy::unwrap_in_result, reason = "a test's disk that does not work fails its test")]
 
 use std::{
     io,
@@ -35,10 +32,7 @@ impl StorageBackend for Disk {
         Ok(())
     }
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.bytes
-            .lock()
-            .unwrap()
-            .resize(usize::try_from(len).unwrap(), 0);
+        self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
         Ok(())
     }
     fn sync_data(&self) -> Result<(), io::Error> {
@@ -59,10 +53,7 @@ struct Told(Mutex<Vec<String>>);
 
 impl Follower for Told {
     fn appended(&self, batch: &Arc<Batch>) {
-        self.0
-            .lock()
-            .unwrap()
-            .push(format!("{}..={}", batch.first, batch.last()));
+        self.0.lock().unwrap().push(format!("{}..={}", batch.first, batch.last()));
     }
     fn restarted(&self, _: &Bounds) {
         self.0.lock().unwrap().push("restarted".into());
@@ -71,10 +62,7 @@ impl Follower for Told {
 
 fn log_on(disk: &Disk) -> RedbLog {
     let disk = disk.clone();
-    RedbLog::start(Box::new(move || {
-        RedbCore::with_backend(disk.clone(), RedbOptions::default())
-    }))
-    .unwrap()
+    RedbLog::start(Box::new(move || RedbCore::with_backend(disk.clone(), RedbOptions::default()))).unwrap()
 }
 
 // [D-4]
@@ -95,11 +83,7 @@ async fn after_a_failed_sync_the_outcome_is_looked_up_and_what_was_stored_is_tol
     assert!([1, 2].contains(&again.resumed.acked), "{:?}", again.resumed);
     again.send(&[(2, "k2", None)]).await.unwrap();
     again.send(&[(3, "k3", None)]).await.unwrap();
-    assert_eq!(
-        *told.0.lock().unwrap(),
-        ["1..=1", "2..=2", "3..=3"],
-        "each told once, in order"
-    );
+    assert_eq!(*told.0.lock().unwrap(), ["1..=1", "2..=2", "3..=3"], "each told once, in order");
     assert_eq!(log.bounds().await.unwrap().last.pos, 3);
 }
 
@@ -125,13 +109,7 @@ async fn a_log_that_comes_back_without_what_it_had_told_gets_a_new_epoch() {
     assert_eq!((after.last.pos, after.epoch == before.epoch), (1, false));
     assert_eq!(*told.0.lock().unwrap(), ["2..=2", "restarted"]);
     let session = Arc::new(SessionKey::new("principal", "c"));
-    let resumed = log
-        .resume(Resume {
-            session,
-            ..resume("c", Some("i"))
-        })
-        .await
-        .unwrap();
+    let resumed = log.resume(Resume { session, ..resume("c", Some("i")) }).await.unwrap();
     assert_eq!(resumed.acked, 1);
 }
 

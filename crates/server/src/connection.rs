@@ -1,0 +1,430 @@
+//! Carries one connection: between its link, its session, the hub and the log.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use actix_realtime_protocol::CloseCode;
+use tokio::time::{Sleep, sleep_until};
+
+use crate::{
+    LocalBoxFuture, Principal, Verdict,
+    config::millis,
+    hub::{Signal, Signals, Slot},
+    link::Link,
+    log::{
+        Append, AppendError, Appended, Change, Interest, Membership, Page, Read, ReadError, Resume,
+        ResumeError, Resumed, SessionKey,
+    },
+    node::Inner,
+    session::{Now, Output, Session},
+    websocket::{Fault, Heard, WebSocket},
+};
+
+/// While more bytes than this wait to be written, nothing is read that would add to them.
+const HIGH_WATER: usize = 128 * 1024;
+
+/// Most frames that are taken before others get their turn.
+const TURN: usize = 1024;
+
+/// What the log said.
+enum Reply {
+    Resumed(Result<Resumed, ResumeError>),
+    Appended(Result<Appended, AppendError>),
+    Changed(Result<Membership, AppendError>),
+}
+
+type PageRead = (Arc<Interest>, LocalBoxFuture<(Result<Page, ReadError>, usize)>);
+
+/// See the module. Dropping it ends the connection, whatever it is doing.
+pub(crate) struct Connection<L> {
+    node: Arc<Inner>,
+    slot: Arc<Slot>,
+    link: L,
+    socket: WebSocket,
+    session: Session,
+    /// What the log is doing for the session; it asks for one thing at a time.
+    call: Option<LocalBoxFuture<Reply>>,
+    page: Option<PageRead>,
+    verdicts: Option<LocalBoxFuture<Vec<Verdict>>>,
+    owner: Option<Arc<SessionKey>>,
+    membership: Option<Membership>,
+    epoch: Option<Arc<str>>,
+    sleep: Pin<Box<Sleep>>,
+    /// When a write that makes no progress is given up.
+    stalled: Option<Instant>,
+    /// The last word is said: until when the peer's is waited for.
+    closing: Option<Instant>,
+    /// The peer has said its last word, or cannot be understood any more.
+    deaf: bool,
+    over: bool,
+}
+
+impl<L> Drop for Connection<L> {
+    fn drop(&mut self) {
+        self.node.hub.leave(&self.slot, self.owner.as_deref(), self.membership.as_ref());
+    }
+}
+
+impl<L: Link> Connection<L> {
+    pub(crate) fn new(node: Arc<Inner>, slot: Arc<Slot>, principal: Principal, link: L) -> Self {
+        let mut bits = [0; 16];
+        node.environment.random(&mut bits);
+        let anonymous = u128::from_ne_bytes(bits);
+        let seed = node.environment.random_u64();
+        let now =
+            Now { instant: tokio::time::Instant::now().into_std(), unix_ms: node.environment.unix_ms() };
+        Self {
+            socket: WebSocket::new(node.rules.config.max_frame),
+            session: Session::new(Arc::clone(&node.rules), principal, anonymous, seed, now),
+            node,
+            slot,
+            link,
+            call: None,
+            page: None,
+            verdicts: None,
+            owner: None,
+            membership: None,
+            epoch: None,
+            sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
+            stalled: None,
+            closing: None,
+            deaf: false,
+            over: false,
+        }
+    }
+
+    /// Runs the connection to its end.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        poll_fn(|cx| self.link.poll_close(cx)).await.ok();
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: tokio::time::Instant::now().into_std(), unix_ms: self.node.environment.unix_ms() }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.slot.register(cx.waker());
+        let mut taken = 0;
+        loop {
+            let now = self.now();
+            let mut busy = self.take_signals();
+            busy |= self.poll_calls(cx, now);
+            busy |= self.take_time(now);
+            let heard = self.listen(cx, now);
+            taken += heard;
+            busy |= heard > 0;
+            busy |= self.obey(now);
+            busy |= self.read_log(now);
+            self.write(cx, now);
+            if self.over {
+                return Poll::Ready(());
+            }
+            if busy && taken < TURN {
+                continue;
+            }
+            if busy {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !self.rest(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Arms the timer; true where it is due already.
+    fn rest(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(at) = self.deadline() else { return false };
+        let at = tokio::time::Instant::from_std(at);
+        if self.sleep.deadline() != at {
+            self.sleep.as_mut().reset(at);
+        }
+        self.sleep.as_mut().poll(cx).is_ready()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let whole_frame = self.node.rules.config.whole_frame;
+        let frame = self.socket.deadline(whole_frame).filter(|_| self.session.wants_input());
+        [self.session.poll_timeout(), frame, self.stalled, self.closing].into_iter().flatten().min()
+    }
+
+    fn take_time(&mut self, now: Now) -> bool {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.instant);
+        if due(self.closing) {
+            self.over = true;
+            return false;
+        }
+        if due(self.stalled) {
+            self.stalled = None;
+            self.close(CloseCode::TRY_LATER, "slow consumer", now);
+            return true;
+        }
+        let whole_frame = self.node.rules.config.whole_frame;
+        if self.session.wants_input() && due(self.socket.deadline(whole_frame)) {
+            self.close(CloseCode::TIMEOUT, "a frame was not completed in time", now);
+            return true;
+        }
+        let is_due = due(self.session.poll_timeout());
+        if is_due {
+            self.session.handle_timeout(now);
+        }
+        is_due
+    }
+
+    fn take_signals(&mut self) -> bool {
+        let signals: Signals = self.slot.take();
+        if signals.has(Signal::News) {
+            self.session.handle_news();
+        }
+        if signals.has(Signal::Relay) {
+            let frames = self.slot.take_relays();
+            // Whoever does not keep up misses them, as it would if it were not there (D-8).
+            if self.session.takes_relays() && self.socket.outgoing().len() < HIGH_WATER {
+                frames.into_iter().for_each(|frame| self.socket.say_text(frame));
+            }
+        }
+        if signals.has(Signal::Superseded) {
+            self.session.handle_superseded();
+        }
+        if signals.has(Signal::Restarted) {
+            self.session.handle_restarted();
+        }
+        if signals.has(Signal::Drain) {
+            self.session.handle_drain(self.node.drain_hint());
+        }
+        !signals.is_empty()
+    }
+
+    fn poll_calls(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
+        let mut busy = false;
+        if let Some(call) = &mut self.call
+            && let Poll::Ready(reply) = call.as_mut().poll(cx)
+        {
+            (self.call, busy) = (None, true);
+            self.replied(reply, now);
+        }
+        if let Some(verdicts) = &mut self.verdicts
+            && let Poll::Ready(verdicts) = verdicts.as_mut().poll(cx)
+        {
+            (self.verdicts, busy) = (None, true);
+            self.session.handle_verdicts(verdicts, now);
+        }
+        if let Some((interest, page)) = &mut self.page
+            && let Poll::Ready((page, max)) = page.as_mut().poll(cx)
+        {
+            let page = page.map(|page| {
+                let more = page.events.len() >= max;
+                (page, more)
+            });
+            self.session.handle_page(interest, page);
+            (self.page, busy) = (None, true);
+        }
+        busy
+    }
+
+    fn replied(&mut self, reply: Reply, now: Now) {
+        match reply {
+            Reply::Resumed(resumed) => {
+                let mut receipt = None;
+                if let (Ok(resumed), Some(key)) = (&resumed, &self.owner) {
+                    receipt = self.node.hub.received(key, &resumed.bounds.epoch);
+                    self.epoch = Some(Arc::clone(&resumed.bounds.epoch));
+                }
+                self.session.handle_resumed(resumed, receipt, now);
+            }
+            Reply::Appended(appended) => self.session.handle_appended(appended, now),
+            Reply::Changed(changed) => self.session.handle_changed(changed, now),
+        }
+    }
+
+    /// Takes what the peer says, as far as the session wants it; says how many messages that were.
+    fn listen(&mut self, cx: &mut Context<'_>, now: Now) -> usize {
+        let mut heard = 0;
+        while heard < TURN && (self.closing.is_some() || self.session.wants_input()) {
+            if self.socket.outgoing().len() >= HIGH_WATER && self.closing.is_none() {
+                break;
+            }
+            match self.hear(cx, now) {
+                Ok(true) => heard += 1,
+                Ok(false) => break,
+                Err(Fault { code, reason }) => {
+                    self.close(code, &reason, now);
+                    self.deaf = true;
+                }
+            }
+        }
+        heard
+    }
+
+    fn hear(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, Fault> {
+        let heard = if self.deaf { None } else { self.socket.poll_heard()? };
+        match heard {
+            Some(Heard::Text(text)) => {
+                if self.closing.is_none() {
+                    self.session.handle_text(&text, now);
+                }
+            }
+            Some(Heard::Ping(payload)) => {
+                if self.closing.is_none() {
+                    self.socket.say_pong(payload);
+                }
+            }
+            Some(Heard::Pong(payload)) => {
+                self.session.handle_pong(std::str::from_utf8(&payload).unwrap_or_default());
+            }
+            Some(Heard::Close) => {
+                self.close(CloseCode::NORMAL, "", now);
+                self.closing = Some(now.instant);
+                self.deaf = true;
+            }
+            None => match self.link.poll_read(cx) {
+                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => {
+                    self.session.handle_activity(now);
+                    if !self.deaf {
+                        self.socket.handle_bytes(&bytes, now.instant)?;
+                    }
+                }
+                Poll::Ready(Ok(_) | Err(_)) => {
+                    self.over = true;
+                    return Ok(false);
+                }
+                Poll::Pending => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    /// Says the last word, if it has not been said.
+    fn close(&mut self, code: CloseCode, reason: &str, now: Now) {
+        if self.closing.is_none() {
+            tracing::debug!(%code, reason, "close");
+            self.session.handle_end();
+            self.socket.say_close(code, reason);
+            self.closing = Some(now.instant + self.node.rules.config.closing);
+        }
+    }
+
+    /// Does what the session asks for.
+    fn obey(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while let Some(output) = self.session.poll_output(now) {
+            busy = true;
+            match output {
+                Output::Text(frame) => self.socket.say_text(frame),
+                Output::Ping(payload) => self.socket.say_ping(payload),
+                Output::Authorize(channels) => self.verdicts = Some(self.ask(channels)),
+                Output::Resume(resume) => self.call = Some(self.resume(*resume)),
+                Output::Begin(owner, membership) => {
+                    if let Some(owner) = &owner {
+                        self.node.hub.claim(&self.slot, owner);
+                    }
+                    self.owner = owner;
+                    self.member(membership);
+                }
+                Output::Member(membership) => self.member(membership),
+                Output::Append(append) => self.call = Some(self.append(append)),
+                Output::Change(change) => self.call = Some(self.change(change)),
+                Output::Relay(channel, frame) => {
+                    self.node.hub.relay(&self.slot, channel.as_deref(), &frame);
+                }
+                Output::Receipt(place) => {
+                    if let (Some(owner), Some(epoch)) = (&self.owner, &self.epoch) {
+                        self.node.hub.receipt(owner, epoch, place);
+                    }
+                }
+                Output::Close(code, reason) => self.close(code, &reason, now),
+            }
+        }
+        busy
+    }
+
+    fn member(&mut self, membership: Membership) {
+        self.node.hub.subscribe(&self.slot, self.membership.as_ref(), Some(&membership));
+        self.membership = Some(membership);
+    }
+
+    fn ask(&self, channels: Vec<Arc<str>>) -> LocalBoxFuture<Vec<Verdict>> {
+        let (node, principal) = (Arc::clone(&self.node), self.session.principal().clone());
+        Box::pin(async move {
+            let mut verdicts = Vec::with_capacity(channels.len());
+            for channel in channels {
+                verdicts.push(node.join.authorize_join(principal.clone(), channel).await);
+            }
+            verdicts
+        })
+    }
+
+    fn resume(&self, resume: Resume) -> LocalBoxFuture<Reply> {
+        let log = Arc::clone(&self.node.log);
+        Box::pin(async move { Reply::Resumed(log.resume(resume).await) })
+    }
+
+    fn append(&self, append: Append) -> LocalBoxFuture<Reply> {
+        let log = Arc::clone(&self.node.log);
+        Box::pin(async move { Reply::Appended(log.append(append).await) })
+    }
+
+    fn change(&self, change: Change) -> LocalBoxFuture<Reply> {
+        let log = Arc::clone(&self.node.log);
+        Box::pin(async move { Reply::Changed(log.change(change).await) })
+    }
+
+    /// Reads what is for the session, as long as there is room for it.
+    fn read_log(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while self.socket.outgoing().len() < HIGH_WATER && self.closing.is_none() {
+            let Some(read) = self.session.poll_read() else { break };
+            busy = true;
+            match self.node.hub.read(&read) {
+                Some(page) => {
+                    self.session.handle_page(&read.interest, Ok(page));
+                    self.obey(now);
+                }
+                None => self.page = Some((Arc::clone(&read.interest), self.page_of(read))),
+            }
+        }
+        busy
+    }
+
+    fn page_of(&self, read: Read) -> LocalBoxFuture<(Result<Page, ReadError>, usize)> {
+        let log = Arc::clone(&self.node.log);
+        Box::pin(async move {
+            let max = read.max;
+            (log.read(read).await, max)
+        })
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, now: Now) {
+        let out = self.socket.outgoing();
+        let before = out.len();
+        if before == 0 {
+            self.stalled = None;
+            self.over |= self.closing.is_some_and(|until| until <= now.instant);
+            return;
+        }
+        match self.link.poll_write(cx, out) {
+            Poll::Ready(Ok(())) => self.stalled = None,
+            Poll::Ready(Err(_)) => self.over = true,
+            Poll::Pending => {
+                if out.len() < before || self.stalled.is_none() {
+                    self.stalled = Some(now.instant + self.node.rules.config.write_stall);
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// When one connection shall come back after a drain: spread, so that not all come at once (L-5).
+    fn drain_hint(&self) -> u64 {
+        let wait = millis(self.rules.config.retry_after);
+        let spread = self.environment.random_u64() % (wait / 2).max(1);
+        wait.saturating_add(spread)
+    }
+}

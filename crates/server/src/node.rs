@@ -1,0 +1,203 @@
+//! A server: one log, the rules of its application, and the connections to it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix_web::HttpRequest;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    AnyChannel, Authorize, AuthorizeJoin, Config, ConfigError, Environment, LocalBoxFuture, MembersOnly,
+    Principal, Refusal, SystemEnvironment,
+    hub::Hub,
+    log::{EventLog, Follower, Unavailable},
+    session::Rules,
+    token::Tokens,
+};
+
+/// Finds out who asks for a connection, from its HTTP request: its headers, cookies, query, peer. An async closure
+/// will do. It is asked before the upgrade is answered, so what it refuses never becomes a connection.
+pub trait Authenticate: Send + Sync + 'static {
+    /// Says whom the connection belongs to, or why there is none.
+    fn authenticate(&self, request: HttpRequest) -> LocalBoxFuture<Result<Principal, Refusal>>;
+}
+
+impl<F, R> Authenticate for F
+where
+    F: Fn(HttpRequest) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Principal, Refusal>> + 'static,
+{
+    fn authenticate(&self, request: HttpRequest) -> LocalBoxFuture<Result<Principal, Refusal>> {
+        Box::pin(self(request))
+    }
+}
+
+/// The default: everybody is [`Principal::anonymous`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Anonymous;
+
+impl Authenticate for Anonymous {
+    fn authenticate(&self, _: HttpRequest) -> LocalBoxFuture<Result<Principal, Refusal>> {
+        Box::pin(std::future::ready(Ok(Principal::anonymous())))
+    }
+}
+
+/// Why a server cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] Unavailable),
+}
+
+/// What all connections of a server share.
+pub(crate) struct Inner {
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) environment: Box<dyn Environment>,
+    pub(crate) authenticate: Box<dyn Authenticate>,
+    pub(crate) join: Box<dyn AuthorizeJoin>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) log: Arc<dyn EventLog>,
+}
+
+/// A server that any actix-web app can embed. A clone is the same server; it may serve from any thread.
+///
+/// What it stores survives it if the [log](crate::log) does. Its connections end with the runtime that they run on.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = self.connections();
+        f.debug_struct("Node").field("connections", &connections).finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`Node`].
+pub struct NodeBuilder {
+    log: Arc<dyn EventLog>,
+    config: Config,
+    environment: Box<dyn Environment>,
+    authenticate: Box<dyn Authenticate>,
+    authorize: Box<dyn Authorize>,
+    join: Box<dyn AuthorizeJoin>,
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl NodeBuilder {
+    /// Changes settings.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Who decides whom a connection belongs to; [`Anonymous`] by default.
+    #[must_use]
+    pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
+        self.authenticate = Box::new(authenticate);
+        self
+    }
+
+    /// Who decides about each event; [`MembersOnly`] by default.
+    #[must_use]
+    pub fn authorize(mut self, authorize: impl Authorize) -> Self {
+        self.authorize = Box::new(authorize);
+        self
+    }
+
+    /// Who decides about joins; [`AnyChannel`] by default.
+    #[must_use]
+    pub fn authorize_join(mut self, join: impl AuthorizeJoin) -> Self {
+        self.join = Box::new(join);
+        self
+    }
+
+    /// Where time of day and randomness come from; the operating system by default.
+    #[must_use]
+    pub fn environment(mut self, environment: impl Environment) -> Self {
+        self.environment = Box::new(environment);
+        self
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// [`StartError`] where a setting is out of its range or the log cannot be used.
+    pub async fn start(self) -> Result<Node, StartError> {
+        self.config.check()?;
+        let mut candidate = [0; 32];
+        self.environment.random(&mut candidate);
+        let secret = self.log.secret(candidate).await?;
+        let tokens = Tokens::new(&secret, self.config.resume_token_life);
+        let hub = Arc::new(Hub::new(&self.config));
+        let follower = Arc::downgrade(&hub);
+        let bounds = self.log.follow(follower as std::sync::Weak<dyn Follower>).await?;
+        hub.begin(&bounds);
+        let rules = Rules { config: self.config, tokens, authorize: self.authorize };
+        Ok(Node {
+            inner: Arc::new(Inner {
+                rules: Arc::new(rules),
+                environment: self.environment,
+                authenticate: self.authenticate,
+                join: self.join,
+                hub,
+                log: self.log,
+            }),
+        })
+    }
+}
+
+/// How long the log may take to say where it stands before it counts as not there.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// A server over this log.
+    pub fn builder(log: impl EventLog) -> NodeBuilder {
+        NodeBuilder {
+            log: Arc::new(log),
+            config: Config::default(),
+            environment: Box::new(SystemEnvironment),
+            authenticate: Box::new(Anonymous),
+            authorize: Box::new(MembersOnly),
+            join: Box::new(AnyChannel),
+        }
+    }
+
+    /// How many connections there are now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        *self.inner.hub.connections().borrow()
+    }
+
+    /// Whether new connections are welcome: not once it [drains](Self::drain), nor while its log cannot be used.
+    pub async fn is_ready(&self) -> bool {
+        let bounds = tokio::time::timeout(READY_WITHIN, self.inner.log.bounds());
+        !self.inner.hub.is_draining() && matches!(bounds.await, Ok(Ok(_)))
+    }
+
+    /// Goes away in peace (L-5): takes no new connection, tells the others when to come back, finishes and
+    /// acknowledges what they have sent so far, and closes them (1012). Resolves once none is left, or after `within`,
+    /// with how many are.
+    pub async fn drain(&self, within: Duration) -> usize {
+        let until = Instant::now().checked_add(within);
+        self.inner.hub.drain();
+        let mut connections = self.inner.hub.connections();
+        let gone = connections.wait_for(|count| *count == 0);
+        match until {
+            Some(until) => drop(timeout_at(until, gone).await),
+            None => drop(gone.await),
+        }
+        self.connections()
+    }
+}

@@ -1,0 +1,87 @@
+//! A server's routes in an actix-web app: the upgrade, and what a load balancer asks.
+
+use std::{convert::Infallible, time::Duration};
+
+use actix_http::{body::BodyStream, ws};
+use actix_web::{
+    HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+    web::{self, Payload, ServiceConfig},
+};
+use futures_util::StreamExt;
+
+use crate::{Node, Refusal, connection::Connection, link::Bodies, origin};
+
+impl Node {
+    /// Adds the routes `/ws` (the connections), `/healthz` (200 while the process lives) and `/readyz` (200 while
+    /// new connections are welcome, else 503). For other paths see [`upgrade`](Self::upgrade).
+    ///
+    /// Give `HttpServer` also `.tcp_nodelay(true)`: without it small frames wait for the peer's TCP, 40 ms a time.
+    pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let node = self.clone();
+        |app| {
+            let (ws, ready) = (node.clone(), node);
+            app.route("/ws", web::get().to(move |request, payload| upgrade(ws.clone(), request, payload)))
+                .route("/healthz", web::get().to(HttpResponse::Ok))
+                .route("/readyz", web::get().to(move || readiness(ready.clone())));
+        }
+    }
+
+    /// Answers a request for a connection: upgrades it to WebSocket, or says why not. For a handler of your own.
+    pub async fn upgrade(&self, request: HttpRequest, payload: Payload) -> HttpResponse {
+        let mut answer = match ws::handshake(request.head()) {
+            Ok(answer) => answer,
+            Err(error) => return actix_http::Response::from(error).into(),
+        };
+        if !origin::is_welcome(request.headers(), &self.inner.rules.config.origins) {
+            return refused(&Refusal::Forbidden("this Origin may not connect".to_owned()));
+        }
+        let principal = match self.inner.authenticate.authenticate(request).await {
+            Ok(principal) => principal,
+            Err(refusal) => return refused(&refusal),
+        };
+        // Asked last, so that a server that goes away has counted every connection that it lets in.
+        let Some(slot) = self.inner.hub.enter() else {
+            let retry_after = self.inner.rules.config.retry_after;
+            return refused(&Refusal::Unavailable { reason: "the server goes away".to_owned(), retry_after });
+        };
+        let (link, body) = Bodies::new(payload);
+        let connection = Connection::new(self.inner.clone(), slot, principal, link);
+        actix_web::rt::spawn(connection.run());
+        let body = BodyStream::new(body.map(Ok::<_, Infallible>));
+        match answer.message_body(body) {
+            Ok(response) => response.map_into_boxed_body().into(),
+            Err(error) => HttpResponse::from_error(error),
+        }
+    }
+}
+
+async fn upgrade(node: Node, request: HttpRequest, payload: Payload) -> HttpResponse {
+    node.upgrade(request, payload).await
+}
+
+async fn readiness(node: Node) -> HttpResponseBuilder {
+    if node.is_ready().await { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() }
+}
+
+fn refused(refusal: &Refusal) -> HttpResponse {
+    let (status, reason) = match refusal {
+        Refusal::Unauthorized(reason) => (StatusCode::UNAUTHORIZED, reason),
+        Refusal::Forbidden(reason) => (StatusCode::FORBIDDEN, reason),
+        Refusal::Unavailable { reason, .. } => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    };
+    let mut answer = HttpResponse::build(status);
+    if let Refusal::Unauthorized(_) = refusal {
+        // A 401 has to name a scheme (RFC 9110, section 15.5.2).
+        answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    if let Refusal::Unavailable { retry_after, .. } = refusal {
+        answer.insert_header((header::RETRY_AFTER, whole_seconds(*retry_after)));
+    }
+    answer.content_type("text/plain; charset=utf-8").body(reason.clone())
+}
+
+/// Rounded up: who comes back too early comes back in vain.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
