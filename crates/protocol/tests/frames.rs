@@ -332,10 +332,7 @@ fn a_relayed_event_that_was_never_stored_has_no_number() {
     assert_eq!(encode::body_key(&body), None);
     let text = encode::relay_unnumbered(&body);
     let event = event(&text);
-    assert_eq!(
-        (event.seq, event.pos.as_deref(), &*event.event),
-        (None, None, "typing.start")
-    );
+    assert_eq!((event.seq, event.pos.as_deref(), &*event.event), (None, None, "typing.start"));
 }
 
 // [L-3]
