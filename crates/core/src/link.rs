@@ -187,14 +187,17 @@ impl LinkPolicy {
     /// A policy that wants no link yet.
     #[must_use]
     pub fn new(config: &Config, seed: u64, now: Instant) -> Self {
+        let state = ConnectionState::Disconnected { reason: DisconnectReason::NotConnectedYet };
+        // A client that connects at once has nothing to tell before.
+        let told = (!config.connect_on_start).then(|| Output::State(state.clone()));
         Self {
             retry: Retry::new(config, seed, now),
             max_retries: config.max_retries,
             stable_after: config.stable_after,
             phase: Phase::Down,
-            state: ConnectionState::Disconnected { reason: DisconnectReason::NotConnectedYet },
+            state,
             hint: None,
-            outputs: VecDeque::new(),
+            outputs: told.into_iter().collect(),
         }
     }
 

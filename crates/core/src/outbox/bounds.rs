@@ -70,8 +70,9 @@ impl<R> Bounds<R> {
         Some(entry.refuse(Refusal::Full { messages, bytes }))
     }
 
-    /// Lets in those who wait, as far as there is room now.
-    pub(super) fn admit_waiting(&mut self, stored: u64) {
+    /// Lets in those who wait, as far as there is room now; true where there was any.
+    pub(super) fn admit_waiting(&mut self, stored: u64) -> bool {
+        let before = self.waiting.len();
         while let Some(entry) = self.waiting.pop_front() {
             if !self.has_room(&entry, stored) {
                 self.waiting.push_front(entry);
@@ -79,6 +80,7 @@ impl<R> Bounds<R> {
             }
             self.collect(entry);
         }
+        self.waiting.len() < before
     }
 
     fn collect(&mut self, entry: Entry<R>) {

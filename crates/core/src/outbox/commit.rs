@@ -83,7 +83,7 @@ impl<R, W> Outbox<R, W> {
     }
 
     fn commit_answer(&mut self, pending: &PendingAnswer, key: &KeyAtMark) -> InFlight<R> {
-        let waiting = self.meta.numbering.pending() - self.holes.len() as u64;
+        let waiting = self.stored();
         let around = Circumstances {
             endpoint: &self.endpoint,
             unix_seconds: pending.unix_seconds,
@@ -158,7 +158,7 @@ impl<R, W> Outbox<R, W> {
                     self.tell(done, &committed.duplicates);
                 }
                 self.bounds.set_stored_bytes(committed.stored_bytes);
-                self.bounds.admit_waiting(self.meta.numbering.pending() - self.holes.len() as u64);
+                self.bounds.admit_waiting(self.stored());
                 self.answer_prepare();
                 self.begin_commit(now);
                 self.serve_pull();

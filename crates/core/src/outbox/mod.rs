@@ -319,8 +319,17 @@ impl<R, W> Outbox<R, W> {
     /// Messages that wait: accepted or about to be, and not settled.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        let stored = self.meta.numbering.pending() - self.holes.len() as u64;
-        stored + self.bounds.collecting_len()
+        self.stored() + self.bounds.collecting_len()
+    }
+
+    /// Messages in the store that are not settled, whether or not it has been told yet.
+    fn stored(&self) -> u64 {
+        let (head, next) = (self.meta.numbering.head(), self.meta.numbering.next());
+        if self.settled_through < head {
+            return next.0 - head.0 - self.holes.len() as u64;
+        }
+        let unsettled = self.settled_through.next();
+        next.0.saturating_sub(unsettled.0) - self.holes.range(unsettled..).count() as u64
     }
 
     /// Whether everything accepted is settled, and committed as such.
@@ -360,7 +369,7 @@ impl<R, W> Outbox<R, W> {
             State::Opening { failing: Some(error) } => Some(Refusal::Store(error.clone())),
             State::Opening { failing: None } | State::Ready => None,
         };
-        let waiting = self.meta.numbering.pending() - self.holes.len() as u64;
+        let waiting = self.stored();
         let mut refused = Vec::new();
         for entry in entries {
             let verdict = match &refusal {
@@ -441,6 +450,9 @@ impl<R, W> Outbox<R, W> {
         }
         self.outputs.push_back(Output::Event(Event::Acked { through }));
         self.flush_later(now);
+        if self.bounds.admit_waiting(self.stored()) {
+            self.begin_commit(now);
+        }
     }
 
     fn is_aside(&self, id: LocalId) -> bool {
