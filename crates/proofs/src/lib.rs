@@ -1,5 +1,7 @@
 //! What the proof programs share: arguments, progress, and the line that they end with.
 
+pub mod history;
+
 use std::{
     collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
