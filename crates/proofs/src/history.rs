@@ -58,8 +58,16 @@ pub enum Broken {
     Repeat,
     /// A receiver never saw what is there for it.
     Unseen,
-    /// A gap, a loss or a regression was told, and there was none.
+    /// A gap, a loss, a failure or a regression was told, and there was none, or it was told twice.
     FalseAlarm,
+    /// What was promised did not come within its time, though nothing was in its way any more.
+    Stuck,
+    /// The client dialed more often than it may.
+    HotLoop,
+    /// Something grew beyond its bound.
+    Unbounded,
+    /// A secret was shown.
+    SecretShown,
 }
 
 /// A broken promise, and how it shows.
@@ -72,7 +80,8 @@ pub struct Violation {
 }
 
 impl Violation {
-    fn new(broken: Broken, text: impl Into<String>) -> Self {
+    /// A violation that the proof has found itself.
+    pub fn new(broken: Broken, text: impl Into<String>) -> Self {
         Self { broken, text: text.into() }
     }
 }

@@ -1,9 +1,6 @@
 //! What the server's log took and lost.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Broken, Message, Violation};
 
@@ -32,8 +29,8 @@ pub struct Log {
     length: u64,
     losses: u64,
     trimmed: bool,
-    offered: BTreeMap<Wire, (Message, Arc<str>)>,
-    reused: Vec<Violation>,
+    offered: BTreeMap<Wire, Arc<str>>,
+    reused: Vec<(char, Violation)>,
 }
 
 impl Log {
@@ -44,15 +41,16 @@ impl Log {
         self.length += 1;
     }
 
-    /// A message arrived under this number with this key, whatever becomes of it.
-    pub fn offered(&mut self, message: Message, wire: Wire, key: &str) {
+    /// A message of this sender arrived under this number with this key, whatever becomes of it.
+    pub fn offered(&mut self, from: char, wire: Wire, key: &str) {
         match self.offered.get(&wire) {
-            Some((first, other)) if **other != *key => {
-                let text = format!("{message} came as {} of {}, as did {first}", wire.seq, wire.incarnation);
-                self.reused.push(Violation::new(Broken::NumberReused, text));
+            Some(first) if **first != *key => {
+                let text =
+                    format!("{from}: {key} came as {} of {}, as did {first}", wire.seq, wire.incarnation);
+                self.reused.push((from, Violation::new(Broken::NumberReused, text)));
             }
             Some(_) => {}
-            None => drop(self.offered.insert(wire, (message, key.into()))),
+            None => drop(self.offered.insert(wire, key.into())),
         }
     }
 
@@ -136,22 +134,18 @@ impl Log {
         places
     }
 
-    /// Numbers: each for one message, and upward in the log.
+    /// Numbers: each for one message, unless its sender's store was set back, and upward in the log.
     pub(super) fn check(&self, was_restored: impl Fn(char) -> bool, broken: &mut Vec<Violation>) {
-        broken.extend(self.reused.iter().filter(|_| !self.senders().into_iter().any(&was_restored)).cloned());
+        let reused = self.reused.iter().filter(|(from, _)| !was_restored(*from));
+        broken.extend(reused.map(|(_, violation)| violation.clone()));
         let mut highest = BTreeMap::new();
         for at in self.alive() {
             let Entry { message, wire: Some(wire), .. } = &self.ever[at] else { continue };
-            if let Some(before) =
-                highest.insert(&wire.incarnation, wire.seq).filter(|before| *before >= wire.seq)
-            {
+            let before = highest.insert(&wire.incarnation, wire.seq).filter(|before| *before >= wire.seq);
+            if let Some(before) = before {
                 let text = format!("{message} has number {} and stands behind {before}", wire.seq);
                 broken.push(Violation::new(Broken::Order, text));
             }
         }
-    }
-
-    fn senders(&self) -> BTreeSet<char> {
-        self.ever.iter().map(|entry| entry.message.from).collect()
     }
 }

@@ -28,7 +28,10 @@ pub struct Sender {
     refused: BTreeSet<u64>,
     accepted: BTreeSet<u64>,
     acked: BTreeSet<u64>,
-    aside: BTreeMap<u64, Unsettled>,
+    /// With the run in which it was told.
+    aside: BTreeMap<u64, (Unsettled, u64)>,
+    told_twice: Vec<u64>,
+    runs: u64,
     /// Accepted, and the store went back behind them.
     set_back: BTreeSet<u64>,
     may_repeat: BTreeSet<u64>,
@@ -61,7 +64,14 @@ impl Sender {
 
     /// It was put aside, and will not be sent any more.
     pub fn put_aside(&mut self, number: u64, how: Unsettled) {
-        self.aside.insert(number, how);
+        if self.aside.insert(number, (how, self.runs)).is_some_and(|(_, run)| run == self.runs) {
+            self.told_twice.push(number);
+        }
+    }
+
+    /// Its process begins anew, and may be told again what it was told before.
+    pub fn restarted(&mut self) {
+        self.runs += 1;
     }
 
     /// The server lost messages that it had acked: those with these numbers on the wire.
@@ -124,12 +134,18 @@ impl Sender {
         if !unasked.is_empty() {
             fault(Broken::Phantom, format!("applied and never offered: {}", some(&unasked)));
         }
-        let refused = |n: &u64| self.refused.contains(n) || self.aside.get(n) == Some(&Unsettled::Refused);
+        let refused = |n: &u64| {
+            self.refused.contains(n) || self.aside.get(n).is_some_and(|(how, _)| *how == Unsettled::Refused)
+        };
         let refused: Vec<_> = held.iter().filter(|n| refused(n)).collect();
         if !refused.is_empty() {
             fault(Broken::Phantom, format!("applied and told refused: {}", some(&refused)));
         }
         self.check_losses(name, &held, log, &mut fault);
+        if !self.told_twice.is_empty() {
+            let twice: Vec<_> = self.told_twice.iter().collect();
+            fault(Broken::FalseAlarm, format!("told twice to be put aside: {}", some(&twice)));
+        }
         if !self.lost.is_empty() && !log.has_lost() {
             fault(Broken::FalseAlarm, "told of a loss of the server's, and there was none".to_owned());
         }

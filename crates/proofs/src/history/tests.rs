@@ -27,7 +27,7 @@ fn send(history: &mut History, number: u64) {
 }
 
 fn apply(history: &mut History, number: u64) {
-    history.log.offered(said(number), wire(number), &format!("key {number}"));
+    history.log.offered('a', wire(number), &format!("key {number}"));
     history.log.appended(said(number), Some(wire(number)));
 }
 
@@ -153,9 +153,9 @@ fn what_was_refused_or_never_offered_must_not_be_applied() {
 #[test]
 fn one_number_for_two_messages_is_found_unless_the_store_was_set_back() {
     let mut history = good();
-    history.log.offered(said(4), wire(4), "key 4");
+    history.log.offered('a', wire(4), "key 4");
     assert_eq!(broken(&history), [], "a resend");
-    history.log.offered(said(5), wire(4), "key 5");
+    history.log.offered('a', wire(4), "key 5");
     assert_eq!(broken(&history), [Broken::NumberReused]);
     let sender = history.sender('a');
     let backup = sender.backup();
@@ -272,6 +272,18 @@ fn alarms_without_a_reason_are_false() {
     history.sender('a').told_lost(1..=1);
     history.sender('a').told_regressed([]);
     assert_eq!(broken(&history), [Broken::FalseAlarm; 3]);
+}
+
+#[test]
+fn one_failure_is_told_once_in_a_run() {
+    let mut history = good();
+    history.sender('a').offered(5);
+    history.sender('a').put_aside(5, Unsettled::Refused);
+    history.sender('a').restarted();
+    history.sender('a').put_aside(5, Unsettled::Refused);
+    assert_eq!(broken(&history), []);
+    history.sender('a').put_aside(5, Unsettled::Refused);
+    assert_eq!(broken(&history), [Broken::FalseAlarm]);
 }
 
 #[test]
