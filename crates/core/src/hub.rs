@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     event::Event,
     metrics::Metrics,
-    session::{Item, Standing},
+    session::{Item, Items, Standing},
     store::Cursor,
 };
 
@@ -253,8 +253,13 @@ impl Hub {
     }
 
     /// Items from the session, in order. A message that was taken before, by its cursor, is dropped: a session that
-    /// was rebuilt may say it again.
-    pub fn handle_items(&mut self, items: Vec<Item>) {
+    /// was rebuilt may say it again. Items that do not follow what was taken last are dropped, all of them: what came
+    /// before them was lost to a panic, and to take them would be a silent hole. The session that said them is about
+    /// to be rebuilt, and says everything from where the hub stands.
+    pub fn handle_items(&mut self, Items { after, items }: Items) {
+        if after != self.standing.taken {
+            return;
+        }
         for Item { event, cursor } in items {
             self.standing.taken += 1;
             let again = matches!((&event, &cursor, &self.standing.cursor), (Some(Event::Message(_)), Some(new), Some(last))

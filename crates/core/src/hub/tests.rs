@@ -73,7 +73,8 @@ impl Rig {
     }
 
     fn items(&mut self, items: Vec<Item>) {
-        self.hub.handle_items(items);
+        let after = self.hub.standing().taken;
+        self.hub.handle_items(Items { after, items });
         self.drain();
     }
 
@@ -281,4 +282,18 @@ fn a_subscriber_holds_a_bounded_number_of_batches() {
     assert_eq!(rig.given.get(&ANN).map(Vec::len), Some(MAX_BATCHES));
     rig.handle_one(ANN);
     assert_eq!(rig.given.get(&ANN).unwrap().last().map(|(_, names)| names.len()), Some(MAX_BATCH));
+}
+
+#[test]
+fn what_follows_something_that_was_lost_is_not_taken_until_that_is_said_again() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.messages([1]);
+    let after = |after, seq| Items { after, items: vec![message(seq, "e", None)] };
+    // The message with 2 was lost.
+    rig.hub.handle_items(after(2, 3));
+    assert_eq!(rig.hub.standing().cursor.as_ref().map(|cursor| cursor.seq), Some(1));
+    rig.hub.handle_items(after(1, 2));
+    rig.hub.handle_items(after(2, 3));
+    assert_eq!(rig.hub.standing().cursor.as_ref().map(|cursor| cursor.seq), Some(3));
 }

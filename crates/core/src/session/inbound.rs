@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use actix_realtime_protocol::{Event as EventFrame, Text};
 use bytestring::ByteString;
 
-use super::{Item, Session, Standing};
+use super::{Item, Items, Session, Standing};
 use crate::{
     event::{Event, Gap, GapReason, Received},
     metrics::Metrics,
@@ -89,8 +89,11 @@ impl Inbound {
         }
     }
 
-    pub(super) fn take_items(&mut self, counts: &mut Metrics) -> Vec<Item> {
+    pub(super) fn take_items(&mut self, counts: &mut Metrics) -> Option<Items> {
         let items = std::mem::take(&mut self.items);
+        if items.is_empty() {
+            return None;
+        }
         for item in &items {
             match &item.event {
                 Some(Event::Message(_)) => counts.received += 1,
@@ -98,8 +101,9 @@ impl Inbound {
                 _ => {}
             }
         }
+        let after = self.taken;
         self.taken += items.len() as u64;
-        items
+        Some(Items { after, items })
     }
 
     /// Whether a message under this key came lately. Remembers it.

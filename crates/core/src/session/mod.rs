@@ -51,6 +51,15 @@ pub struct Item {
     pub cursor: Option<Cursor>,
 }
 
+/// The next entries of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// How many were said before them: [`Standing::taken`] of the hub that is to take them.
+    pub after: u64,
+    /// They, in order.
+    pub items: Vec<Item>,
+}
+
 /// Where the hub stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -90,7 +99,7 @@ pub enum Output {
     /// To the hub: where does it stand? Answered with `handle_standing`.
     AskStanding,
     /// To the hub: the next items, in order.
-    Deliver(Vec<Item>),
+    Deliver(Items),
     /// To the supervisor: the session is up.
     SessionUp,
     /// To the supervisor: something got done (L-4).
@@ -409,8 +418,7 @@ impl Session {
 
     /// Ends a burst of frames: items go to the hub in one batch, and reading stops where the app is behind.
     fn flush(&mut self) {
-        let items = self.inbound.take_items(&mut self.counts);
-        if !items.is_empty() {
+        if let Some(items) = self.inbound.take_items(&mut self.counts) {
             self.outputs.push_back(Output::Deliver(items));
         }
         self.pace_reading();

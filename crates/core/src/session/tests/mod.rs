@@ -70,7 +70,7 @@ impl Rig {
 
     fn drain(&mut self) {
         while let Some(output) = self.session.poll_output() {
-            if let Output::Deliver(items) = &output {
+            if let Output::Deliver(Items { items, .. }) = &output {
                 self.standing.taken += items.len() as u64;
                 let last = items.iter().rev().find_map(|item| item.cursor.clone());
                 self.standing.cursor = last.or_else(|| self.standing.cursor.take());
@@ -131,7 +131,7 @@ impl Rig {
 
     fn items(&self) -> Vec<Item> {
         let items = self.said.iter().filter_map(|output| match output {
-            Output::Deliver(items) => Some(items.clone()),
+            Output::Deliver(Items { items, .. }) => Some(items.clone()),
             _ => None,
         });
         items.flatten().collect()
