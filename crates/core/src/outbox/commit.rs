@@ -301,8 +301,9 @@ impl<R, W> Outbox<R, W> {
                 self.wants.channels.push((channel, true));
             }
         }
-        self.answer_prepare();
+        // The channels first, so that the first resume names them.
         self.begin_commit(now);
+        self.answer_prepare();
     }
 
     fn resolve(&mut self, uncertain: InFlight<R>) {

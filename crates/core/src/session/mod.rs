@@ -143,6 +143,8 @@ pub struct Session {
     early: Vec<ByteString>,
     head: EventHead,
     wanted: BTreeSet<String>,
+    /// The channels that the server was told of on this link: `wanted`, but while a resume is under way.
+    told: BTreeSet<String>,
     joined: BTreeSet<String>,
     inbound: Inbound,
     outbound: Outbound,
@@ -168,6 +170,7 @@ impl Session {
             early: Vec::new(),
             head: EventHead::new(""),
             wanted: BTreeSet::new(),
+            told: BTreeSet::new(),
             joined: BTreeSet::new(),
             inbound: Inbound::default(),
             outbound: Outbound::new(config.link.max_frame),
@@ -369,14 +372,20 @@ impl Session {
 
     /// The application wants these channels, durably (C-2).
     pub fn handle_channels(&mut self, wanted: BTreeSet<String>) {
-        if self.peer() == Some(Peer::Proto2) {
-            let joins = wanted.difference(&self.wanted).map(|channel| encode::join(channel));
-            let leaves = self.wanted.difference(&wanted).map(|channel| encode::leave(channel));
-            let frames: Vec<ByteString> = joins.chain(leaves).map(Into::into).collect();
-            self.send_all(frames);
-        }
         self.joined.retain(|channel| wanted.contains(channel));
         self.wanted = wanted;
+        self.tell_channels();
+    }
+
+    /// Tells the server what has changed since it was told last, once it listens.
+    fn tell_channels(&mut self) {
+        if self.peer() == Some(Peer::Proto2) {
+            let joins = self.wanted.difference(&self.told).map(|channel| encode::join(channel));
+            let leaves = self.told.difference(&self.wanted).map(|channel| encode::leave(channel));
+            let frames: Vec<ByteString> = joins.chain(leaves).map(Into::into).collect();
+            self.told.clone_from(&self.wanted);
+            self.send_all(frames);
+        }
     }
 
     /// The application has handled items: `handled` in all, up to this cursor.

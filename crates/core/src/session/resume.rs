@@ -54,6 +54,7 @@ impl Session {
         let meta = &facts.meta;
         self.head = encode::EventHead::new(&meta.client_id);
         self.wanted.clone_from(&meta.channels);
+        self.told.clone_from(&meta.channels);
         if let Some(delivered) = standing.delivered.clone().filter(|at| meta.cursor.as_ref() != Some(at)) {
             self.outputs.push_back(Output::Cursor(delivered, false));
         }
@@ -219,9 +220,10 @@ impl Session {
         self.outputs.push_back(Output::SessionUp);
         if peer == Peer::Proto2 {
             let refuses = |channel: &String| refused.iter().any(|other| **other == **channel);
-            let granted: Vec<_> = self.wanted.iter().filter(|c| !refuses(c)).cloned().collect();
+            let granted: Vec<_> = self.told.iter().filter(|c| !refuses(c)).cloned().collect();
             granted.iter().for_each(|channel| self.take_joined(channel));
             refused.iter().for_each(|channel| self.refuse_channel(channel, "403"));
+            self.tell_channels();
         }
         self.take_frames(missing.into_iter().chain(held));
     }

@@ -294,3 +294,14 @@ fn wanted_channels_are_stored_before_the_session_hears_of_them() {
     rig.sync();
     assert_eq!(rig.meta.channels.iter().collect::<Vec<_>>(), ["second"]);
 }
+
+// [C-2]
+#[test]
+fn the_first_resume_waits_for_the_channels_that_are_wanted_from_the_start() {
+    let mut rig = Rig::closed(settings().channel("first"));
+    rig.outbox.handle_prepare(1);
+    rig.open();
+    rig.sync();
+    let named: Vec<_> = rig.facts.iter().map(|facts| facts.meta.channels.contains("first")).collect();
+    assert_eq!(named, [true]);
+}

@@ -277,6 +277,24 @@ fn a_channel_wanted_while_the_session_is_up_is_joined_at_once() {
     assert_eq!(rig.sent(), [encode::leave("a")]);
 }
 
+// [C-2]
+#[test]
+fn channels_that_change_while_a_resume_is_under_way_are_told_behind_its_answer() {
+    let mut rig = rig();
+    rig.facts.meta.channels.insert("old".to_owned());
+    rig.up();
+    rig.session.handle_channels(BTreeSet::from(["new".to_owned()]));
+    rig.hear(answer(0, ""));
+    rig.said.clear();
+    rig.proceed();
+    assert_eq!(rig.sent(), [encode::join("new"), encode::leave("old")]);
+    let events: Vec<_> = rig.items().into_iter().filter_map(|item| item.event).collect();
+    assert_eq!(events, [], "the server has granted neither");
+    rig.hear(encode::joined("new", "p0"));
+    let events: Vec<_> = rig.items().into_iter().filter_map(|item| item.event).collect();
+    assert_eq!(events, [Event::ChannelJoined { channel: "new".into() }]);
+}
+
 // [L-1]
 #[test]
 fn the_ping_of_the_baseline_is_answered() {
