@@ -1,1 +1,33 @@
 //! WebSocket links of actix-realtime on awc.
+//!
+//! [`WsTransport`] opens links: one call of [`open`](actix_realtime_core::transport::Transport::open) is one
+//! attempt, bounded in time as a whole, without a retry inside and without state between calls but the root
+//! certificates and TLS's own resumption cache. An attempt that fails says why as a typed
+//! [`OpenError`](actix_realtime_core::transport::OpenError): a refused upgrade with its status, `Retry-After`,
+//! challenge and the beginning of its body. A redirect is never followed, so a token never goes to another host.
+//!
+//! The way of a byte: `dial` finds the peer and makes the TCP connection, `tls` secures it, `upgrade` has awc do
+//! the WebSocket handshake over it, and from then on one `pump` a link, a small task, owns the socket. It shares a
+//! `link` with its writer and its events: no channel, no hop and no timer a frame. Frames are checked from their
+//! headers (`incoming`) before anything of them is buffered (F-3), and leave many at a time (`outgoing`).
+//!
+//! What a link holds: while its events are not polled, it reads on until 64 KiB of messages wait (and one read of
+//! 32 KiB, and one unfinished message, beyond that), then it leaves the rest in the socket, which holds the peer
+//! back. Until then it answers pings, and hears of an end. Writing and closing go on whether or not it is read.
+//! An idle link holds no buffer.
+
+mod builder;
+mod dial;
+mod incoming;
+mod link;
+mod outgoing;
+#[cfg(feature = "__testing")]
+mod pipe;
+mod pump;
+mod socket;
+mod tls;
+mod transport;
+mod upgrade;
+
+pub use builder::{BuildError, WsTransportBuilder};
+pub use transport::WsTransport;

@@ -1,0 +1,9 @@
+//! The transport against scripted peers: over pipes under a paused clock, and over sockets of the loopback.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test")]
+
+mod ending;
+mod opening;
+mod peer;
+mod reading;
+mod sockets;
+mod writing;
