@@ -63,3 +63,60 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::pending};
+
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn small_writes_are_not_held_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial("127.0.0.1", listener.local_addr().unwrap().port()).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[test]
+    fn families_take_turns_and_keep_their_order() {
+        let all = ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(address);
+        let mixed = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address);
+        assert_eq!(interleave(all.into_iter()), mixed);
+        assert_eq!(interleave([].into_iter()), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_costs_a_head_start_and_one_that_refuses_nothing() {
+        let began = Instant::now();
+        let tried = RefCell::new(Vec::new());
+        let addresses = ["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1", "1.0.0.4:1"].map(address);
+        let connect = |address: SocketAddr| {
+            tried.borrow_mut().push((address.ip().to_string(), began.elapsed()));
+            async move {
+                match address.ip().to_string().as_str() {
+                    "1.0.0.1" => pending().await,
+                    "1.0.0.2" => Err(io::ErrorKind::ConnectionRefused.into()),
+                    _ => Ok(address),
+                }
+            }
+        };
+        assert_eq!(race(addresses.to_vec(), connect).await, Ok(addresses[2]));
+        let at = |ip: &str, after| (ip.to_owned(), after);
+        let expected = [at("1.0.0.1", Duration::ZERO), at("1.0.0.2", HEAD_START), at("1.0.0.3", HEAD_START)];
+        assert_eq!(*tried.borrow(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_no_address_answers_the_last_one_says_why() {
+        let refuse = |_| async { Err::<(), _>(io::ErrorKind::ConnectionRefused.into()) };
+        let two = ["1.0.0.1:1", "1.0.0.2:1"].map(address).to_vec();
+        assert_eq!(race(two, refuse).await, Err(OpenError::Connect(io::ErrorKind::ConnectionRefused)));
+        assert!(matches!(race(Vec::new(), refuse).await, Err(OpenError::Dns(_))));
+    }
+}

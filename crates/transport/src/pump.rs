@@ -60,8 +60,8 @@ pub(crate) struct Pump<T> {
     pong: Option<Bytes>,
     /// Bytes were written that the socket may hold back until it is flushed.
     unflushed: bool,
-    /// Writing has failed. The peer may have told why before: what it sent is read first.
-    write_failed: Option<io::ErrorKind>,
+    /// Writing has failed, and until when to read on nevertheless: the peer may have said why it left.
+    write_failed: Option<(io::ErrorKind, Instant)>,
     /// When a frame that has begun must be complete.
     frame_due: Option<Instant>,
     /// When a write that makes no progress is given up, and the meter at the last progress.
@@ -114,9 +114,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         loop {
             let now = Instant::now();
             self.take_orders();
-            let busy = self.read(cx, now);
+            let mut busy = self.read(cx, now);
             self.write(cx, now);
-            self.take_time(now);
+            busy |= self.take_time(now);
             if self.over.is_some() {
                 return Poll::Ready(());
             }
@@ -139,7 +139,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
     fn rest(&mut self, cx: &mut Context<'_>) -> bool {
         let closing = self.closing.as_ref().and_then(|closing| closing.until);
         let stalled = self.write_due.map(|(due, _)| due);
-        let Some(due) = [self.frame_due, stalled, closing].into_iter().flatten().min() else { return false };
+        let failed = self.write_failed.map(|(_, until)| until);
+        let Some(due) = [self.frame_due, stalled, failed, closing].into_iter().flatten().min() else {
+            return false;
+        };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if sleep.deadline() != due {
             sleep.as_mut().reset(due);
@@ -147,17 +150,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         sleep.as_mut().poll(cx).is_ready()
     }
 
-    fn take_time(&mut self, now: Instant) {
+    /// Minds the deadlines; true where that leaves something to write.
+    fn take_time(&mut self, now: Instant) -> bool {
         if let Some(closing) = &self.closing
             && closing.until.is_some_and(|until| until <= now)
         {
             self.over = Some(closing.end.clone());
+        } else if let Some((kind, until)) = self.write_failed
+            && until <= now
+        {
+            self.end(LinkEnd::Io(kind));
         } else if self.write_due.is_some_and(|(due, _)| due <= now) {
             self.end(LinkEnd::WriteStalled);
         } else if self.frame_due.is_some_and(|due| due <= now) {
             self.frame_due = None;
             self.fail(Fault { end: LinkEnd::FrameTimeout, code: CloseCode::TIMEOUT }, now);
+            return true;
         }
+        false
     }
 
     /// What the user wants.
@@ -201,9 +211,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.end(LinkEnd::Eof),
             Poll::Ready(Err(error)) => self.end(LinkEnd::Io(error.kind())),
             Poll::Pending => {
-                if let Some(kind) = self.write_failed {
-                    self.end(LinkEnd::Io(kind));
-                } else if !deaf && self.incoming.is_inside_a_frame() && self.frame_due.is_none() {
+                if !deaf && self.incoming.is_inside_a_frame() && self.frame_due.is_none() {
                     self.frame_due = Some(now + self.limits.frame_timeout);
                 }
             }
@@ -287,7 +295,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
 
     /// Writes what there is, as far as the socket takes it.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) {
-        if self.over.is_some() || self.write_failed.is_some() {
+        if self.over.is_some() {
+            return;
+        }
+        if let Some((kind, _)) = self.write_failed {
+            if self.is_deaf() {
+                self.end(LinkEnd::Io(kind));
+            }
             return;
         }
         match self.drain(cx) {
@@ -296,10 +310,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
                 self.say_goodbye(cx, now);
             }
             Poll::Ready(Err(error)) => {
-                self.write_failed = Some(error.kind());
+                self.write_failed = Some((error.kind(), now + self.limits.close_timeout));
                 self.write_due = None;
                 self.outgoing.clear();
-                cx.waker().wake_by_ref();
+                if self.is_deaf() {
+                    self.end(LinkEnd::Io(error.kind()));
+                }
             }
             Poll::Pending => {
                 let bytes = self.meter.bytes();

@@ -6,4 +6,5 @@ mod opening;
 mod peer;
 mod reading;
 mod sockets;
+mod tls;
 mod writing;
