@@ -316,7 +316,7 @@ fn a_relayed_event_carries_its_place_and_its_sender() {
     assert!(event.timestamp.is_some());
 }
 
-// [C-5] [D-8]
+// [C-5]
 #[test]
 fn a_relayed_event_that_was_never_stored_has_no_number() {
     let mut body = String::new();

@@ -1,7 +1,7 @@
 //! The server side of actix-realtime, embeddable in any actix-web app.
 //!
 //! A [`Node`] takes connections of clients and carries what they send to the other members of their channels. It
-//! acknowledges a message once its [log](crate::log) has stored it, and lets a client that was away go on where it
+//! acknowledges a message once its [log] has stored it, and lets a client that was away go on where it
 //! was.
 //!
 //! ```

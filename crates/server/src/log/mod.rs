@@ -48,7 +48,7 @@ pub trait EventLog: Send + Sync + 'static {
     /// its channels (C-2).
     fn resume(&self, request: Resume) -> LogFuture<'_, Resumed, ResumeError>;
 
-    /// Appends what one connection sent, message by message in order, as [`Outcome`] says.
+    /// Appends what one connection sent, message by message in order, as [`Appended`] says.
     fn append(&self, append: Append) -> LogFuture<'_, Appended, AppendError>;
 
     /// Joins or leaves a channel. Resolves with the session's membership after it.
