@@ -26,6 +26,17 @@ pub struct Plan {
     pub lie: bool,
 }
 
+/// What a drive is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// To write.
+    Write,
+    /// To change the length of the file.
+    Resize,
+    /// To sync.
+    Sync,
+}
+
 #[derive(Debug)]
 struct Drive {
     /// What a power cut leaves.
@@ -37,7 +48,8 @@ struct Drive {
     plan: Plan,
     operations: u64,
     failed_syncs: u64,
-    dead: bool,
+    /// In place of what the power went, if it has gone.
+    cut: Option<Operation>,
     rng: fastrand::Rng,
 }
 
@@ -56,7 +68,7 @@ impl Medium {
             plan: Plan::default(),
             operations: 0,
             failed_syncs: 0,
-            dead: false,
+            cut: None,
             rng: fastrand::Rng::with_seed(seed),
         })))
     }
@@ -88,7 +100,13 @@ impl Medium {
     /// Whether the power is gone.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.drive().dead
+        self.cut().is_some()
+    }
+
+    /// In place of which operation the power went, if it is gone.
+    #[must_use]
+    pub fn cut(&self) -> Option<Operation> {
+        self.drive().cut
     }
 
     /// The power goes now, if it has not yet, and comes back: of what was not synced, each sector holds what it held
@@ -108,7 +126,7 @@ impl Medium {
         }
         drive.seen.clone_from(&kept);
         drive.durable = kept;
-        (drive.dead, drive.plan, drive.operations) = (false, Plan::default(), 0);
+        (drive.cut, drive.plan, drive.operations) = (None, Plan::default(), 0);
     }
 
     fn drive(&self) -> MutexGuard<'_, Drive> {
@@ -124,10 +142,10 @@ fn write_at(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
 }
 
 impl Drive {
-    fn operate(&mut self) -> Result<(), io::Error> {
+    fn operate(&mut self, operation: Operation) -> Result<(), io::Error> {
         self.alive()?;
         if self.plan.cut_at == Some(self.operations) {
-            self.dead = true;
+            self.cut = Some(operation);
             return self.alive();
         }
         self.operations += 1;
@@ -135,7 +153,7 @@ impl Drive {
     }
 
     fn alive(&self) -> Result<(), io::Error> {
-        if self.dead { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+        if self.cut.is_some() { Err(io::Error::other("the power is gone")) } else { Ok(()) }
     }
 
     fn write(&mut self, offset: usize, data: &[u8]) {
@@ -185,7 +203,7 @@ impl StorageBackend for Backend {
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
         let (mut drive, len) = (self.0.drive(), at(len)?);
-        drive.operate()?;
+        drive.operate(Operation::Resize)?;
         drive.seen.resize(len, 0);
         // What was cut off cannot come back.
         drive.unsynced.retain(|sector, _| sector * SECTOR < len);
@@ -194,13 +212,13 @@ impl StorageBackend for Backend {
 
     fn sync_data(&self) -> Result<(), io::Error> {
         let mut drive = self.0.drive();
-        drive.operate()?;
+        drive.operate(Operation::Sync)?;
         drive.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         let (mut drive, offset) = (self.0.drive(), at(offset)?);
-        drive.operate()?;
+        drive.operate(Operation::Write)?;
         drive.write(offset, data);
         Ok(())
     }

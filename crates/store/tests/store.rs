@@ -208,3 +208,24 @@ fn a_power_cut_at_any_operation_leaves_each_commit_whole_or_not_at_all() {
     }
     assert!(cut_at > 3, "a commit has more than {cut_at} operations");
 }
+
+// [D-1]
+#[test]
+fn a_power_cut_while_the_file_is_made_leaves_a_store_that_begins_anew() {
+    let mut cut_at = 0;
+    loop {
+        let medium = Medium::new(cut_at);
+        medium.set(Plan { cut_at: Some(cut_at), ..Plan::default() });
+        let drive = medium.clone();
+        let mut store = RedbStore::with_backend(move || drive.backend());
+        let told = store.open(&fresh()).map_or(0, |opened| opened.meta.incarnation.opens);
+        if !medium.is_dead() {
+            break;
+        }
+        medium.power_cycle();
+        let opened = store.open(&fresh()).unwrap_or_else(|error| panic!("cut at {cut_at}: {error}"));
+        assert!(opened.meta.incarnation.opens > told, "cut at {cut_at}");
+        cut_at += 1;
+    }
+    assert!(cut_at > 5, "making a file has more than {cut_at} operations");
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_realtime_core::store::StoreError;
-use redb::{Builder, Database, DatabaseError, StorageError, backends::FileBackend};
+use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError, backends::FileBackend};
 
 use super::{CACHE, tables::of_storage};
 
@@ -36,11 +36,14 @@ impl Source {
                 let file = open_private(path)?;
                 let bytes = file.metadata().map_err(of_io)?.len();
                 let backend = FileBackend::new(file).map_err(|error| of_open(error, path))?;
+                restart_unfinished(&backend).map_err(of_io)?;
                 (builder.create_with_backend(backend).map_err(|error| of_open(error, path))?, Some(bytes))
             }
             #[cfg(feature = "__faults")]
             Self::Backend(open) => {
-                let opened = builder.create_with_backend(open());
+                let backend = open();
+                restart_unfinished(&backend).map_err(of_io)?;
+                let opened = builder.create_with_backend(backend);
                 (opened.map_err(|error| of_open(error, Path::new("a storage")))?, None)
             }
         };
@@ -96,6 +99,22 @@ fn open_private(path: &Path) -> Result<fs::File, StoreError> {
         fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(of_io)?;
     }
     Ok(file)
+}
+
+/// A new file whose power went before redb had finished it looks like damage to redb, but holds nothing: it begins
+/// anew. redb writes its magic number last, and nothing but the header before it.
+fn restart_unfinished(backend: &impl StorageBackend) -> io::Result<()> {
+    const MAGIC: usize = 9;
+    const HEADER: usize = 512;
+    const LONGEST: usize = 4 << 20;
+    let len = usize::try_from(backend.len()?).unwrap_or(usize::MAX);
+    let is_blank = |from: usize, to: usize| -> io::Result<bool> {
+        let mut bytes = vec![0; to.min(len).saturating_sub(from)];
+        backend.read(from as u64, &mut bytes)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
+    };
+    let is_unfinished = len <= LONGEST && is_blank(0, MAGIC)? && (len <= HEADER || is_blank(HEADER, len)?);
+    if is_unfinished { backend.set_len(0) } else { Ok(()) }
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
