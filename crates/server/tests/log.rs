@@ -102,6 +102,22 @@ fn a_file_that_is_no_log_is_refused_and_left_as_it_is() {
     assert!(matches!(error, OpenError::File { .. }), "{error}");
 }
 
+#[test]
+fn a_file_whose_making_was_cut_short_holds_nothing_and_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    assert_eq!(RedbCore::open(&path, RedbOptions::default()).unwrap().bounds().last.pos, 0);
+    for at in [8, 600, (1 << 20) - 1] {
+        let mut bytes = vec![0; 1 << 20];
+        bytes[at] = 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let error = RedbCore::open(&path, RedbOptions::default()).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "byte {at}: {error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "byte {at}: it may be somebody's");
+    }
+}
+
 //
 #[tokio::test]
 async fn what_is_over_the_limits_goes_oldest_first() {

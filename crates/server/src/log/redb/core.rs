@@ -137,6 +137,7 @@ impl RedbCore {
     pub fn with_backend(backend: impl StorageBackend, options: RedbOptions) -> Result<Self, OpenError> {
         let mut builder = Database::builder();
         builder.set_cache_size(options.cache_bytes);
+        restart_unfinished(&backend).map_err(|error| OpenError::of_io(&error))?;
         // redb panics on some files that something else has written to.
         let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(backend)));
         let db = opened.map_err(|_| OpenError::damaged("redb panicked"))?;
@@ -298,6 +299,22 @@ fn random_epoch() -> Arc<str> {
 
 pub(super) fn bounds_of(head: &Head) -> Bounds {
     Bounds { epoch: Arc::clone(&head.epoch), first: head.trimmed + 1, last: head.last }
+}
+
+/// A new file whose power went before redb had finished it looks like damage to redb, but holds nothing: it begins
+/// anew. redb writes its magic number last, and nothing but the header before it.
+fn restart_unfinished(backend: &impl StorageBackend) -> io::Result<()> {
+    const MAGIC: usize = 9;
+    const HEADER: usize = 512;
+    const LONGEST: usize = 4 << 20;
+    let len = usize::try_from(backend.len()?).unwrap_or(usize::MAX);
+    let is_blank = |from: usize, to: usize| -> io::Result<bool> {
+        let mut bytes = vec![0; to.min(len).saturating_sub(from)];
+        backend.read(from as u64, &mut bytes)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
+    };
+    let is_unfinished = len <= LONGEST && is_blank(0, MAGIC)? && (len <= HEADER || is_blank(HEADER, len)?);
+    if is_unfinished { backend.set_len(0) } else { Ok(()) }
 }
 
 fn create_private(path: &Path) -> io::Result<fs::File> {

@@ -73,8 +73,12 @@ impl OpenError {
         if let DatabaseError::Storage(StorageError::Io(error)) = &error
             && error.kind() != io::ErrorKind::InvalidData
         {
-            return Self::File { kind: error.kind(), reason: error.to_string() };
+            return Self::of_io(error);
         }
         Self::damaged(error)
+    }
+
+    fn of_io(error: &io::Error) -> Self {
+        Self::File { kind: error.kind(), reason: error.to_string() }
     }
 }
