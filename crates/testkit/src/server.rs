@@ -1,0 +1,373 @@
+//! A server in memory, for one client, whose behaviour a test can change.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use actix_realtime_core::transport::{LinkEnd, LinkEvent, OpenError, OpenRequest};
+use actix_realtime_protocol::{
+    ErrorAction, Event, Frame, IncarnationRef, Limits, Meta, PROTO, Rejected, Resume, ResumeResponse, decode,
+    encode,
+};
+use bytestring::ByteString;
+use serde::Serialize;
+
+use crate::{MemoryTransport, link::Wire};
+
+/// When the scripted server says that everything happens (F-4).
+const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
+
+/// A message that the server took: each one once, in the order in which it took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedMessage {
+    /// The event's name.
+    pub event: String,
+    /// Its channel.
+    pub channel: Option<String>,
+    /// Its idempotency key.
+    pub key: String,
+    /// Its payload, as JSON.
+    pub payload: String,
+}
+
+/// A server in memory for one client. Clones are the same server.
+///
+/// Without a script it takes and acks whatever comes, and sends what is [published](Self::publish): also what was
+/// published before the client came, or while its link was cut.
+#[derive(Clone, Debug, Default)]
+pub struct ScriptedServer(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    wire: Option<Wire>,
+    /// Whether the client of this link has resumed.
+    live: bool,
+    links: u64,
+    epoch: u64,
+    /// What was published in this epoch; the first has the number behind `base`.
+    log: Vec<String>,
+    base: u64,
+    sent: u64,
+    incarnation: String,
+    mark: u64,
+    mark_key: Option<String>,
+    keys: BTreeSet<String>,
+    rejected: Vec<(u64, String, String)>,
+    received: Vec<ReceivedMessage>,
+    taken: usize,
+    frames: Vec<ByteString>,
+    joined: BTreeSet<String>,
+    rejects: BTreeMap<String, String>,
+    refuse: Option<OpenError>,
+    hold_acks: bool,
+    silent: bool,
+    wakers: Vec<Waker>,
+}
+
+impl ScriptedServer {
+    /// A server without a script.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What to give a client as its transport.
+    #[must_use]
+    pub fn transport(&self) -> MemoryTransport {
+        MemoryTransport(self.clone())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends an event to the client: now, or as soon as it is there.
+    ///
+    /// # Errors
+    /// Those of `serde_json` where the payload cannot be written as JSON.
+    pub fn publish<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        channel: Option<&str>,
+        payload: &T,
+    ) -> Result<(), serde_json::Error> {
+        let payload = serde_json::to_string(payload)?;
+        let mut body = String::new();
+        let sender = "scripted";
+        let relay =
+            encode::RelayBody { event, key: None, channel, sender, timestamp: TIMESTAMP, payload: &payload };
+        encode::relay_body(&mut body, &relay);
+        let mut state = self.state();
+        state.log.push(body);
+        state.deliver();
+        Ok(())
+    }
+
+    /// Sends this text as it is over the link that is up; nothing where there is none.
+    pub fn say(&self, frame: impl Into<ByteString>) {
+        let state = self.state();
+        if let Some(wire) = &state.wire {
+            wire.say(LinkEvent::Frames(vec![frame.into()]));
+        }
+    }
+
+    /// Everything that took effect so far.
+    #[must_use]
+    pub fn received(&self) -> Vec<ReceivedMessage> {
+        self.state().received.clone()
+    }
+
+    /// The next message that takes effect, in order, from the first; waits until there is one.
+    pub async fn receive(&self) -> ReceivedMessage {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            let next = state.received.get(state.taken).cloned();
+            match next {
+                Some(message) => {
+                    state.taken += 1;
+                    Poll::Ready(message)
+                }
+                None => {
+                    state.wakers.push(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Every frame that came, as it came, over all links.
+    #[must_use]
+    pub fn frames(&self) -> Vec<ByteString> {
+        self.state().frames.clone()
+    }
+
+    /// The channels that the client is in.
+    #[must_use]
+    pub fn channels(&self) -> BTreeSet<String> {
+        self.state().joined.clone()
+    }
+
+    /// How many links were opened so far.
+    #[must_use]
+    pub fn links(&self) -> u64 {
+        self.state().links
+    }
+
+    /// Refuses every message of this event from now on, for good, with this code (D-6).
+    pub fn reject(&self, event: &str, code: &str) {
+        self.state().rejects.insert(event.to_owned(), code.to_owned());
+    }
+
+    /// Takes messages without acking them, until it is told to no more; then one ack tells of all of them.
+    pub fn hold_acks(&self, hold: bool) {
+        let mut state = self.state();
+        state.hold_acks = hold;
+        let mark = state.mark;
+        if !hold && state.live && mark > 0 {
+            state.say(vec![encode::ack(mark, true).into()]);
+        }
+    }
+
+    /// Refuses links from now on with this error; none: accepts them again.
+    pub fn refuse_links(&self, error: Option<OpenError>) {
+        self.state().refuse = error;
+    }
+
+    /// Ends the link that is up; the client may come back.
+    pub fn cut(&self, end: LinkEnd) {
+        let mut state = self.state();
+        state.live = false;
+        if let Some(wire) = state.wire.take() {
+            wire.say(LinkEvent::End(end));
+        }
+    }
+
+    /// Takes nothing, says nothing and answers no ping any more, until it is told otherwise; what comes meanwhile has no
+    /// effect, though [`frames`](Self::frames) tells it.
+    pub fn be_silent(&self, silent: bool) {
+        self.state().silent = silent;
+    }
+
+    /// Loses all that it knew, as a server whose disk is gone, and begins a new epoch (S-4). What
+    /// [`received`](Self::received) tells stays. The link is cut.
+    pub fn forget(&self) {
+        self.cut(LinkEnd::Eof);
+        let mut state = self.state();
+        state.epoch += 1;
+        state.log.clear();
+        state.keys.clear();
+        state.rejected.clear();
+        state.incarnation.clear();
+        (state.mark, state.mark_key, state.base) = (0, None, 0);
+    }
+
+    pub(crate) fn answers(&self) -> bool {
+        !self.state().silent
+    }
+
+    pub(crate) fn accept(&self, _: &OpenRequest) -> Result<Wire, OpenError> {
+        let mut state = self.state();
+        if let Some(error) = &state.refuse {
+            return Err(error.clone());
+        }
+        let wire = Wire::default();
+        state.links += 1;
+        state.live = false;
+        if let Some(older) = state.wire.replace(wire.clone()) {
+            older.say(LinkEvent::End(LinkEnd::Eof));
+        }
+        Ok(wire)
+    }
+
+    pub(crate) fn handle(&self, wire: &Wire, frames: Vec<ByteString>) {
+        let mut state = self.state();
+        if state.silent {
+            state.frames.extend(frames);
+            return;
+        }
+        let mut answers = Vec::new();
+        let mut acked = None;
+        for text in frames {
+            state.frames.push(text.clone());
+            match decode(&text, &Limits::default()) {
+                Ok(Frame::Resume(resume)) => answers.push(state.resume(&resume).into()),
+                Ok(Frame::Event(event)) => match state.take(&event) {
+                    Taken::Told(seq) => acked = Some(seq),
+                    Taken::Rejected(seq, code) => {
+                        answers.extend(acked.take().map(|seq| encode::ack(seq, true).into()));
+                        let (seq, action) = (Some(seq), Some(ErrorAction::Reject));
+                        let body = encode::ErrorBody { seq, code: &code, action, ..Default::default() };
+                        answers.push(encode::error(&body).into());
+                    }
+                    Taken::Silently => {}
+                },
+                Ok(Frame::Meta(Meta::Join { channel })) => {
+                    let pos = state.pos(state.head());
+                    answers.push(encode::joined(&channel, &pos).into());
+                    state.joined.insert(channel.to_string());
+                }
+                Ok(Frame::Meta(Meta::Leave { channel })) => {
+                    state.joined.remove(&*channel);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let code = Some(error.close_code());
+                    wire.say(LinkEvent::End(LinkEnd::Remote { code, reason: error.to_string() }));
+                    return;
+                }
+            }
+        }
+        answers.extend(acked.filter(|_| !state.hold_acks).map(|seq| encode::ack(seq, true).into()));
+        if !answers.is_empty() {
+            wire.say(LinkEvent::Frames(answers));
+        }
+        state.deliver();
+        state.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+enum Taken {
+    /// To be acked, with everything before it.
+    Told(u64),
+    Rejected(u64, String),
+    Silently,
+}
+
+impl State {
+    fn say(&self, frames: Vec<ByteString>) {
+        if let Some(wire) = self.wire.as_ref().filter(|_| !self.silent) {
+            wire.say(LinkEvent::Frames(frames));
+        }
+    }
+
+    fn head(&self) -> u64 {
+        self.base + self.log.len() as u64
+    }
+
+    fn pos(&self, seq: u64) -> String {
+        format!("{}:{seq}", self.epoch)
+    }
+
+    fn resume(&mut self, resume: &Resume<'_>) -> String {
+        let (epoch, received) = (self.epoch.to_string(), resume.last_recv_seq.unwrap_or(0));
+        let is_ours = resume.epoch.as_deref() == Some(&*epoch);
+        let recovered = resume.epoch.is_none() || is_ours && (self.base..=self.head()).contains(&received);
+        let id = resume.incarnation.as_deref().and_then(|text| IncarnationRef::parse(text).ok());
+        let id = id.map_or_else(String::new, |incarnation| incarnation.id.to_owned());
+        if id != self.incarnation {
+            (self.incarnation, self.mark, self.mark_key) = (id, 0, None);
+            self.rejected.clear();
+        }
+        let settled = resume.acked_seq.unwrap_or(0);
+        self.rejected.retain(|(seq, ..)| *seq > settled);
+        if !recovered {
+            // What this epoch has is still to come, numbered on from where the client is.
+            self.base = received;
+        }
+        self.sent = received;
+        self.live = true;
+        self.joined = resume.channels.iter().map(|channel| channel.clone().into_string()).collect();
+        let rejected = self.rejected.iter();
+        let rejected = rejected.map(|(seq, key, code)| Rejected {
+            seq: *seq,
+            key: (&**key).into(),
+            code: (&**code).into(),
+        });
+        encode::resume_response(&ResumeResponse {
+            server_ack_seq: self.mark,
+            server_ack_key: self.mark_key.as_deref().map(Into::into),
+            rejected: rejected.collect(),
+            proto: Some(PROTO),
+            features: vec!["cumulative_ack".into()],
+            epoch: Some((&*epoch).into()),
+            pos: Some((&*self.pos(received)).into()),
+            seq: Some(received),
+            recovered: Some(recovered),
+            ..Default::default()
+        })
+    }
+
+    fn take(&mut self, event: &Event<'_>) -> Taken {
+        let Some(seq) = event.seq else { return Taken::Silently };
+        let key = event.key.as_deref().unwrap_or_default().to_owned();
+        if seq <= self.mark {
+            return match self.rejected.iter().find(|(rejected, ..)| *rejected == seq) {
+                Some((_, _, code)) => Taken::Rejected(seq, code.clone()),
+                None => Taken::Told(self.mark),
+            };
+        }
+        (self.mark, self.mark_key) = (seq, Some(key.clone()));
+        if let Some(code) = self.rejects.get(&*event.event).cloned() {
+            self.rejected.push((seq, key, code.clone()));
+            return Taken::Rejected(seq, code);
+        }
+        if self.keys.insert(key.clone()) {
+            self.received.push(ReceivedMessage {
+                event: event.event.to_string(),
+                channel: event.channel.as_deref().map(str::to_owned),
+                key,
+                payload: event.payload.map_or("null", serde_json::value::RawValue::get).to_owned(),
+            });
+        }
+        Taken::Told(seq)
+    }
+
+    /// Sends what was published and has not been sent over this link.
+    fn deliver(&mut self) {
+        if !self.live || self.silent {
+            return;
+        }
+        let from = usize::try_from(self.sent - self.base).unwrap_or(usize::MAX);
+        let numbered = (self.sent + 1..).zip(self.log.get(from..).unwrap_or_default());
+        let frames: Vec<_> =
+            numbered.map(|(seq, body)| encode::relay(seq, &self.pos(seq), body).into()).collect();
+        self.sent = self.head();
+        if !frames.is_empty() {
+            self.say(frames);
+        }
+    }
+}
