@@ -1,0 +1,296 @@
+//! Receives: the application's messages, all of them (`SendEvent`, `SendAll`, `Subscribe`, `Join`, `Shutdown`, ...).
+//! Sends: `Enqueue` to the outbox; everything else to the actor that it concerns.
+//! Owns: the batch that is being collected. What is wrong with a message is told here, before it costs a write.
+//! On restart: the batch stays; a message that was being handled comes back to its sender as unknown.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use actix_realtime_core::{config::Config, draft::Draft, hub::SubscriberId, metrics::Metrics, outbox::Entry};
+use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
+use bytestring::ByteString;
+
+use crate::{
+    driver::{Later, Promise, WallClock, failpoint},
+    events::{AddSubscriber, Events, Unsubscribe},
+    message::{
+        Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError, SendEvent,
+        Shutdown, ShutdownReport,
+    },
+    metrics::Metrics as MetricsActor,
+    outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
+    reply::{Reply, Sent, parts},
+    subscribe::Subscribe,
+    supervisor::Supervisor,
+};
+
+/// Most messages that are collected before they go to the outbox, whatever else is in the mailbox.
+const MAX_BATCH: usize = 512;
+/// The longest name that a client can have: the head of a frame is counted with it.
+const LONGEST_NAME: &str = "................................................................";
+
+/// A message that can be accepted, and its body.
+struct Checked {
+    draft: Draft,
+    body: ByteString,
+}
+
+enum Collected {
+    One(Checked, Promise<Sent>),
+    Many(Vec<Result<Checked, SendError>>, Promise<Vec<Sent>>),
+}
+
+/// Gives the batch to the outbox, behind what was in the mailbox when it was begun.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct GiveBatch;
+
+/// The client's front door, as an actor: `client.addr()`. Its answers are those of the typed messages.
+pub struct ClientActor {
+    config: Arc<Config>,
+    doors: Doors,
+    clock: WallClock,
+    rng: fastrand::Rng,
+    head: usize,
+    stamp: (Duration, String),
+    batch: Vec<Collected>,
+    collected: usize,
+}
+
+pub(crate) struct Doors {
+    pub(crate) outbox: Addr<Outbox>,
+    pub(crate) supervisor: Addr<Supervisor>,
+    pub(crate) events: Addr<Events>,
+    pub(crate) metrics: Addr<MetricsActor>,
+}
+
+impl std::fmt::Debug for ClientActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientActor").field("endpoint", self.config.endpoint()).finish_non_exhaustive()
+    }
+}
+
+impl ClientActor {
+    pub(crate) fn new(config: Arc<Config>, doors: Doors, clock: WallClock, seed: u64) -> Self {
+        Self {
+            config,
+            doors,
+            clock,
+            rng: fastrand::Rng::with_seed(seed),
+            head: EventHead::new(LONGEST_NAME).frame_len(0),
+            stamp: (Duration::MAX, String::new()),
+            batch: Vec::new(),
+            collected: 0,
+        }
+    }
+
+    fn check(&mut self, message: SendEvent) -> Result<Checked, SendError> {
+        let rng = &mut self.rng;
+        let message = message.with_key(|| Key::from_random(rng.u128(..)));
+        if let Err(error) = message.draft.check() {
+            return Err(SendError::Invalid { error, message: Box::new(message) });
+        }
+        let body = message.draft.body(&self.stamp.1).unwrap_or_default();
+        let (bytes, limit) = (self.head + body.len(), self.config.link_limits().max_frame);
+        if bytes > limit {
+            return Err(SendError::TooLarge { bytes, limit, message: Box::new(message) });
+        }
+        Ok(Checked { draft: message.draft, body: body.into() })
+    }
+
+    /// Formats the time at most once a millisecond.
+    fn set_stamp(&mut self) {
+        let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX));
+        if self.stamp.0 != now {
+            let time = std::time::UNIX_EPOCH.checked_add(now).unwrap_or(std::time::UNIX_EPOCH);
+            self.stamp = (now, humantime::format_rfc3339_millis(time).to_string());
+        }
+    }
+
+    fn collect(&mut self, messages: usize, collected: Collected, ctx: &mut Context<Self>) {
+        if self.batch.is_empty() {
+            ctx.notify(GiveBatch);
+        }
+        self.batch.push(collected);
+        self.collected += messages;
+    }
+
+    /// Every promise in the batch must be of a handler that has returned.
+    fn give_batch(&mut self) {
+        let mut entries = Vec::with_capacity(std::mem::take(&mut self.collected));
+        let entry = |Checked { draft, body }, reply| Entry { draft, body, reply };
+        for collected in self.batch.drain(..) {
+            match collected {
+                Collected::One(checked, promise) => {
+                    entries.push(entry(checked, Reply::One(promise.into_answer())));
+                }
+                Collected::Many(results, promise) => {
+                    let (mut known, mut open) = (Vec::with_capacity(results.len()), Vec::new());
+                    for result in results {
+                        match result {
+                            Ok(checked) => {
+                                known.push(None);
+                                open.push(checked);
+                            }
+                            Err(error) => known.push(Some(Err(error))),
+                        }
+                    }
+                    let parts = parts(known, promise.into_answer());
+                    entries.extend(open.into_iter().zip(parts).map(|(c, part)| entry(c, Reply::Part(part))));
+                }
+            }
+        }
+        if !entries.is_empty() {
+            self.doors.outbox.do_send(Enqueue(entries));
+        }
+    }
+}
+
+impl Actor for ClientActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if !self.batch.is_empty() {
+            ctx.notify(GiveBatch);
+        }
+    }
+}
+
+impl Supervised for ClientActor {}
+
+impl Handler<SendEvent> for ClientActor {
+    type Result = Later<Sent>;
+
+    fn handle(&mut self, message: SendEvent, ctx: &mut Context<Self>) -> Later<Sent> {
+        failpoint!("client.SendEvent");
+        if self.collected >= MAX_BATCH {
+            self.give_batch();
+        }
+        self.set_stamp();
+        match self.check(message) {
+            Ok(checked) => {
+                let (later, promise) = Later::new();
+                self.collect(1, Collected::One(checked, promise), ctx);
+                later
+            }
+            Err(error) => Later::ready(Err(error)),
+        }
+    }
+}
+
+impl Handler<SendAll> for ClientActor {
+    type Result = Later<Vec<Sent>>;
+
+    fn handle(&mut self, SendAll(messages): SendAll, ctx: &mut Context<Self>) -> Later<Vec<Sent>> {
+        failpoint!("client.SendAll");
+        if self.collected >= MAX_BATCH {
+            self.give_batch();
+        }
+        self.set_stamp();
+        let checked: Vec<_> = messages.into_iter().map(|message| self.check(message)).collect();
+        let (later, promise) = Later::new();
+        self.collect(checked.len(), Collected::Many(checked, promise), ctx);
+        later
+    }
+}
+
+impl Handler<GiveBatch> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, _: GiveBatch, _: &mut Context<Self>) {
+        failpoint!("client.GiveBatch");
+        self.give_batch();
+    }
+}
+
+impl<M: 'static> Handler<Subscribe<M>> for ClientActor {
+    type Result = ResponseFuture<SubscriberId>;
+
+    fn handle(&mut self, subscribe: Subscribe<M>, ctx: &mut Context<Self>) -> Self::Result {
+        failpoint!("client.Subscribe");
+        self.handle(subscribe.into_order(), ctx)
+    }
+}
+
+macro_rules! passed_on {
+    ($($message:ty => $result:ty, $site:literal, |$self:ident, $m:ident| $to:expr, $missing:expr;)+) => {
+        $(impl Handler<$message> for ClientActor {
+            type Result = ResponseFuture<$result>;
+
+            fn handle(&mut $self, $m: $message, _: &mut Context<Self>) -> Self::Result {
+                failpoint!($site);
+                $self.give_batch();
+                let answer = $to;
+                Box::pin(async move { answer.await.unwrap_or($missing) })
+            }
+        })+
+    };
+}
+
+passed_on! {
+    AddSubscriber => SubscriberId, "client.AddSubscriber", |self, m| ask(&self.doors.events, m), NOBODY;
+    Unsubscribe => (), "client.Unsubscribe", |self, m| ask(&self.doors.events, m), ();
+    PendingCount => u64, "client.PendingCount", |self, _m| ask(&self.doors.outbox, CountPending), 0;
+    Flush => (), "client.Flush", |self, _m| ask(&self.doors.outbox, AwaitSettled), ();
+    GetMetrics => Metrics, "client.GetMetrics", |self, m| ask(&self.doors.metrics, m), Metrics::default();
+    Shutdown => ShutdownReport, "client.Shutdown", |self, m| ask(&self.doors.supervisor, m), GONE;
+}
+
+/// The answer of an actor that is gone for good.
+const NOBODY: SubscriberId = SubscriberId(0);
+const GONE: ShutdownReport = ShutdownReport { remaining: 0, store_closed: false };
+
+/// An actor's answer, asked again if it panicked over the question; None when it is gone for good.
+pub(crate) fn ask<A, M>(addr: &Addr<A>, message: M) -> impl Future<Output = Option<M::Result>> + use<A, M>
+where
+    A: Handler<M> + Actor<Context = Context<A>>,
+    M: Message<Result: Send> + Clone + Send + 'static,
+{
+    let addr = addr.clone();
+    async move {
+        while addr.connected() {
+            if let Ok(answer) = addr.send(message.clone()).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+}
+
+impl Handler<Connect> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Connect, _: &mut Context<Self>) {
+        failpoint!("client.Connect");
+        self.doors.supervisor.do_send(message);
+    }
+}
+
+impl Handler<Disconnect> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Disconnect, _: &mut Context<Self>) {
+        failpoint!("client.Disconnect");
+        self.doors.supervisor.do_send(message);
+    }
+}
+
+impl Handler<Join> for ClientActor {
+    type Result = Result<(), NameError>;
+
+    fn handle(&mut self, Join(channel): Join, _: &mut Context<Self>) -> Self::Result {
+        failpoint!("client.Join");
+        channel_name(&channel)?;
+        self.doors.outbox.do_send(SetChannel(channel, true));
+        Ok(())
+    }
+}
+
+impl Handler<Leave> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(channel): Leave, _: &mut Context<Self>) {
+        failpoint!("client.Leave");
+        self.doors.outbox.do_send(SetChannel(channel, false));
+    }
+}

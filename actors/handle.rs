@@ -1,0 +1,294 @@
+//! The client as an application holds it: one line over each typed message.
+
+use std::{fmt, io, sync::Arc, thread, time::Duration};
+
+use actix::prelude::*;
+use actix_realtime_core::{
+    config::{Config, ConfigBuilder, ConfigError, Overflow},
+    hub::{Filter, SubscriberId},
+    metrics::Metrics,
+    store::Store,
+    transport::Transport,
+};
+use actix_realtime_protocol::{Key, NameError};
+use secrecy::SecretString;
+
+use crate::{
+    client::{ClientActor, ask},
+    driver::WallClock,
+    events::Unsubscribe,
+    message::{
+        Accepted, Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError,
+        SendEvent, Shutdown, ShutdownReport,
+    },
+    subscribe::{EventStream, FromEvent, Subscribe},
+    wiring::{Parts, Wired, wire},
+};
+
+/// A handle to a client, which runs on a thread of its own. Clones are the same client; it ends with
+/// [`shutdown`](Self::shutdown), or when the last handle is dropped (as a shutdown that waits for nothing; what waits
+/// in the store goes out at the next start).
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    addr: Addr<ClientActor>,
+    config: Config,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.addr.do_send(Shutdown { within: Duration::ZERO });
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", self.0.config.endpoint()).finish_non_exhaustive()
+    }
+}
+
+/// Why a client did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The client's thread could not be made.
+    #[error("cannot start the client's thread")]
+    Thread(#[source] io::Error),
+}
+
+thread_local! {
+    /// Keys are made where messages are sent; each thread has its own generator, seeded by the system.
+    static KEYS: std::cell::RefCell<fastrand::Rng> = std::cell::RefCell::new(fastrand::Rng::new());
+}
+
+fn random_key() -> Key {
+    Key::from_random(KEYS.with_borrow_mut(|rng| rng.u128(..)))
+}
+
+impl Client {
+    /// Begins a client for the server at this URL: `wss:`, or `ws:` to this machine.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder { config: Config::builder(url), store: None, transport: None }
+    }
+
+    /// The client as an actor, for typed messages from an actor's own code.
+    #[must_use]
+    pub fn addr(&self) -> &Addr<ClientActor> {
+        &self.0.addr
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Sends a message: [`SendEvent`]. Resolves when it is on disk.
+    ///
+    /// # Errors
+    /// [`SendError`]; it gives the message back.
+    pub async fn send(&self, message: SendEvent) -> Result<Accepted, SendError> {
+        let message = message.with_key(random_key);
+        match self.0.addr.send(message.clone()).await {
+            Ok(sent) => sent,
+            Err(_) => Err(SendError::Unknown(Box::new(message))),
+        }
+    }
+
+    /// Sends many messages in one go: [`SendAll`]. Resolves when the last is on disk or refused, with an answer for
+    /// each, in their order.
+    pub async fn send_all(
+        &self,
+        messages: impl IntoIterator<Item = SendEvent>,
+    ) -> Vec<Result<Accepted, SendError>> {
+        let messages: Vec<_> = messages.into_iter().map(|message| message.with_key(random_key)).collect();
+        match self.0.addr.send(SendAll(messages.clone())).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                messages.into_iter().map(|message| Err(SendError::Unknown(Box::new(message)))).collect()
+            }
+        }
+    }
+
+    /// Connects now: [`Connect`].
+    pub fn connect(&self) {
+        self.0.addr.do_send(Connect);
+    }
+
+    /// Ends the link: [`Disconnect`].
+    pub fn disconnect(&self) {
+        self.0.addr.do_send(Disconnect);
+    }
+
+    /// Wants a channel: [`Join`].
+    ///
+    /// # Errors
+    /// [`NameError`] where that is no channel's name.
+    pub async fn join(&self, channel: &str) -> Result<(), NameError> {
+        ask(&self.0.addr, Join(channel.to_owned())).await.unwrap_or(Ok(()))
+    }
+
+    /// No longer wants a channel: [`Leave`].
+    pub fn leave(&self, channel: &str) {
+        self.0.addr.do_send(Leave(channel.to_owned()));
+    }
+
+    /// How many messages wait: [`PendingCount`]. Of a client that has ended, 0.
+    pub async fn pending_count(&self) -> u64 {
+        ask(&self.0.addr, PendingCount).await.unwrap_or_default()
+    }
+
+    /// Waits until everything accepted is settled: [`Flush`]. A client that has ended has nothing to wait for.
+    pub async fn flush(&self) {
+        ask(&self.0.addr, Flush).await;
+    }
+
+    /// The counters since the start: [`GetMetrics`]. Of a client that has ended, zeros.
+    pub async fn metrics(&self) -> Metrics {
+        ask(&self.0.addr, GetMetrics).await.unwrap_or_default()
+    }
+
+    /// Subscribes an actor: [`Subscribe`]. Resolves when it is in; None where the client has ended.
+    pub async fn subscribe<M: FromEvent>(&self, subscribe: Subscribe<M>) -> Option<SubscriberId> {
+        ask(&self.0.addr, subscribe.into_order()).await
+    }
+
+    /// Ends a subscription: [`Unsubscribe`].
+    pub fn unsubscribe(&self, subscriber: SubscriberId) {
+        self.0.addr.do_send(Unsubscribe(subscriber));
+    }
+
+    /// Events as a stream; resolves when the subscription is in, so that nothing after it is missed. Of a client that
+    /// has ended, the stream ends at once.
+    pub async fn events(&self, filter: Filter) -> EventStream {
+        let (stream, order) = EventStream::new(filter);
+        ask(&self.0.addr, order).await;
+        stream
+    }
+
+    /// Ends the client: [`Shutdown`]. Every clone of the handle, too, has then ended.
+    pub async fn shutdown(&self, within: Duration) -> ShutdownReport {
+        let gone = ShutdownReport { remaining: 0, store_closed: false };
+        ask(&self.0.addr, Shutdown { within }).await.unwrap_or(gone)
+    }
+}
+
+/// Collects what a client needs. Settings are those of [`ConfigBuilder`], under the same names.
+#[derive(Debug)]
+pub struct ClientBuilder {
+    config: ConfigBuilder,
+    store: Option<StoreBox>,
+    transport: Option<TransportBox>,
+}
+
+struct StoreBox(Box<dyn Store>);
+struct TransportBox(Box<dyn Transport>);
+
+impl fmt::Debug for StoreBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a store")
+    }
+}
+
+impl fmt::Debug for TransportBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a transport")
+    }
+}
+
+impl ClientBuilder {
+    /// Where the outbox is kept. Default: in memory, which loses what waits when the process ends; anything that
+    /// must survive wants a [`RedbStore`](crate::RedbStore).
+    #[must_use]
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(StoreBox(Box::new(store)));
+        self
+    }
+
+    /// How links are opened. Default: WebSocket with the system's roots.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(TransportBox(Box::new(transport)));
+        self
+    }
+
+    /// Changes settings: `.configure(|config| config.window(64))`.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> Self {
+        self.config = change(self.config);
+        self
+    }
+
+    /// The token that goes as `Authorization: Bearer`: [`ConfigBuilder::token`].
+    #[must_use]
+    pub fn token(self, token: impl Into<SecretString>) -> Self {
+        self.configure(|config| config.token(token))
+    }
+
+    /// The client's name: [`ConfigBuilder::client_id`].
+    #[must_use]
+    pub fn client_id(self, client_id: impl Into<String>) -> Self {
+        self.configure(|config| config.client_id(client_id))
+    }
+
+    /// Joins this channel from the start: [`ConfigBuilder::channel`].
+    #[must_use]
+    pub fn channel(self, channel: impl Into<String>) -> Self {
+        self.configure(|config| config.channel(channel))
+    }
+
+    /// What becomes of a message that the outbox has no room for: [`ConfigBuilder::overflow`].
+    #[must_use]
+    pub fn overflow(self, overflow: Overflow) -> Self {
+        self.configure(|config| config.overflow(overflow))
+    }
+
+    fn parts(self, seed: u64, clock: WallClock) -> Result<(Config, Parts), ConfigError> {
+        let config = self.config.build()?;
+        let store = self.store.map_or_else(|| Box::new(crate::MemoryStore::new()) as _, |store| store.0);
+        let transport = self.transport.map_or_else(|| Box::new(crate::WsTransport::new()) as _, |t| t.0);
+        Ok((config.clone(), Parts { config, store, transport, seed, clock }))
+    }
+
+    /// Starts the client on a thread of its own, and its disk on another: in any runtime, or in none. Whether the
+    /// server can be reached, and whether the store can be opened, is told by events and by answers to messages.
+    ///
+    /// # Errors
+    /// [`StartError`] where a setting is wrong, or no thread can be made.
+    pub fn start(self) -> Result<Client, StartError> {
+        let (config, parts) = self.parts(fastrand::u64(..), WallClock::System)?;
+        let Wired { client, disk, rest } = wire(parts);
+        let run = move || {
+            System::new().block_on(async move {
+                let arbiter = Arbiter::new();
+                arbiter.spawn_fn(|| drop(disk()));
+                rest().await;
+                arbiter.stop();
+                // The store is closed, and its lock free, when the thread ends. A panic of its thread is no news.
+                let _ = arbiter.join();
+            });
+        };
+        thread::Builder::new().name("actix-realtime".to_owned()).spawn(run).map_err(StartError::Thread)?;
+        Ok(Client(Arc::new(Inner { addr: client, config })))
+    }
+
+    /// Starts the client on the current thread, its disk too, in whatever `LocalSet` or actix system runs there: for
+    /// tests under a paused clock, where the same seed gives the same course. The wall clock starts at
+    /// 2026-01-01T00:00:00Z and follows the monotonic one.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] where a setting is wrong.
+    #[cfg(feature = "testing")]
+    pub fn start_local(self, seed: u64) -> Result<Client, StartError> {
+        let clock = WallClock::From { unix: Duration::from_secs(1_767_225_600), at: crate::driver::now() };
+        let (config, parts) = self.parts(seed, clock)?;
+        let Wired { client, disk, rest } = wire(parts);
+        drop(disk());
+        actix_rt::spawn(rest());
+        Ok(Client(Arc::new(Inner { addr: client, config })))
+    }
+}

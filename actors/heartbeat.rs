@@ -1,0 +1,95 @@
+//! Receives: `LinkPulse` from the connection.
+//! Sends: `Probe`, `DeclareLost` and `TellPulse` to the connection.
+//! Owns: the decision when a link is dead (L-1).
+//! On restart: it asks the connection whether there is a link, and begins to listen anew.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use actix_realtime_core::{
+    config::Config,
+    heartbeat::{Heartbeat as Machine, Output},
+};
+
+use crate::{
+    connection::{DeclareLost, LinkPulse, Probe, TellPulse},
+    driver::{Tick, Timer, failpoint, now},
+};
+
+/// The actor.
+pub(crate) struct Heartbeat {
+    config: Arc<Config>,
+    machine: Machine,
+    link: Option<u64>,
+    probe: Recipient<Probe>,
+    lost: Recipient<DeclareLost>,
+    ask: Recipient<TellPulse>,
+    timer: Timer,
+}
+
+impl Heartbeat {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        probe: Recipient<Probe>,
+        lost: Recipient<DeclareLost>,
+        ask: Recipient<TellPulse>,
+    ) -> Self {
+        let machine = Machine::new(&config);
+        Self { config, machine, link: None, probe, lost, ask, timer: Timer::new() }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            let Some(generation) = self.link else { continue };
+            match output {
+                Output::Ping => self.probe.do_send(Probe(generation)),
+                Output::LinkLost => self.lost.do_send(DeclareLost(generation)),
+            }
+        }
+        self.timer.set(self.machine.poll_timeout());
+    }
+}
+
+impl Actor for Heartbeat {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.timer.start(ctx);
+        self.drain();
+    }
+}
+
+impl Supervised for Heartbeat {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        (self.machine, self.link) = (Machine::new(&self.config), None);
+        self.ask.do_send(TellPulse);
+    }
+}
+
+impl Handler<LinkPulse> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, pulse: LinkPulse, _: &mut Context<Self>) {
+        failpoint!("heartbeat.LinkPulse");
+        match pulse {
+            LinkPulse::Up(generation) => {
+                self.link = Some(generation);
+                self.machine.handle_link_up(now());
+            }
+            LinkPulse::Active => self.machine.handle_activity(now()),
+            LinkPulse::Down => {
+                self.link = None;
+                self.machine.handle_link_down();
+            }
+        }
+        self.drain();
+    }
+}
+
+impl StreamHandler<Tick> for Heartbeat {
+    fn handle(&mut self, _: Tick, _: &mut Context<Self>) {
+        failpoint!("heartbeat.Tick");
+        self.machine.handle_timeout(now());
+        self.drain();
+    }
+}

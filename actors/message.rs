@@ -1,0 +1,281 @@
+//! What the application says to the client, and what it hears back.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use actix_realtime_core::{
+    draft::{Draft, DraftError},
+    metrics::Metrics,
+    outbox::{Outcome, Refusal, Refused, Stored},
+    store::{LocalId, Verdict},
+};
+use actix_realtime_protocol::{Key, NameError};
+use bytestring::ByteString;
+use serde::Serialize;
+
+use crate::outbox::{Outbox, WaitFor};
+
+/// Sends a message: numbered, stored, acked, sent again until then (at least once on the wire, once in effect).
+///
+/// The answer comes when the message is on disk (D-1), not when the server has it: for that there is
+/// [`Accepted::acked`], or the event [`Acked`](crate::Acked).
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Accepted, SendError>")]
+pub struct SendEvent {
+    pub(crate) draft: Draft,
+}
+
+impl SendEvent {
+    /// A message of this event, 1 to 128 bytes without control characters, with a payload that is serialised now.
+    ///
+    /// # Errors
+    /// [`DraftError::Payload`] where the payload cannot be written as JSON. Everything else is told by the answer.
+    pub fn new<T: Serialize + ?Sized>(event: &str, payload: &T) -> Result<Self, DraftError> {
+        Draft::new(event, payload).map(|draft| Self { draft })
+    }
+
+    /// Sends it to this channel (C-1): 1 to 128 bytes without control characters.
+    #[must_use]
+    pub fn channel(mut self, channel: &str) -> Self {
+        self.draft = self.draft.channel(channel);
+        self
+    }
+
+    /// Chooses its idempotency key. A message that waits under the same key already is the same message: it is not
+    /// stored twice, and the answer is the first one's. Without a call, a random key is given.
+    #[must_use]
+    pub fn key(mut self, key: Key) -> Self {
+        self.draft = self.draft.key(key);
+        self
+    }
+
+    /// Its key, once it has one: chosen, or given when it was sent.
+    #[must_use]
+    pub const fn key_ref(&self) -> Option<&Key> {
+        self.draft.key_ref()
+    }
+
+    /// The event's name.
+    #[must_use]
+    pub fn event(&self) -> &str {
+        self.draft.event()
+    }
+
+    pub(crate) fn with_key(mut self, make: impl FnOnce() -> Key) -> Self {
+        self.draft.assign_key(make);
+        self
+    }
+}
+
+/// Sends many messages in one go: one hop and one answer for all of them, in their order.
+///
+/// The answer comes when the last of them is settled: each is accepted, or comes back, on its own.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Vec<Result<Accepted, SendError>>")]
+pub struct SendAll(pub Vec<SendEvent>);
+
+/// A message is on disk: a crash or a power cut cannot lose it any more (D-1).
+#[derive(Clone)]
+pub struct Accepted {
+    pub(crate) stored: Stored,
+    pub(crate) outbox: Arc<Addr<Outbox>>,
+}
+
+impl Accepted {
+    /// Its place: given once, never reused, from 1 upward. [`Acked`](crate::Acked) names places.
+    #[must_use]
+    pub const fn id(&self) -> LocalId {
+        self.stored.id
+    }
+
+    /// Its idempotency key, chosen or given.
+    #[must_use]
+    pub const fn key(&self) -> &ByteString {
+        &self.stored.key
+    }
+
+    /// Whether a message under the chosen key waited already: then this is that one.
+    #[must_use]
+    pub const fn is_duplicate(&self) -> bool {
+        self.stored.duplicate
+    }
+
+    /// Waits until the server has the message durably. There is no deadline: offline, it waits.
+    ///
+    /// # Errors
+    /// [`AckError`]: the message was put aside, or the client has ended; then it is sent at the next start.
+    pub async fn acked(&self) -> Result<(), AckError> {
+        // An outbox that was restarted has forgotten who waits, not what was accepted: it is asked again.
+        while self.outbox.connected() {
+            if let Ok(outcome) = self.outbox.send(WaitFor(self.stored.id)).await {
+                return match outcome {
+                    Outcome::SetAside { verdict, code } => Err(AckError::SetAside { verdict, code }),
+                    Outcome::Acked | _ => Ok(()),
+                };
+            }
+        }
+        Err(AckError::Closed)
+    }
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.stored.fmt(f)
+    }
+}
+
+/// Why no ack comes for an accepted message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// It is kept aside in the store and will not be sent again.
+    #[error("put aside as {verdict:?}: {code}")]
+    SetAside {
+        /// How it ended.
+        verdict: Verdict,
+        /// The server's code, or one of ours.
+        code: String,
+    },
+    /// The client has ended; the message waits in the store for its next start.
+    #[error("the client has ended; the message is stored and goes out at its next start")]
+    Closed,
+}
+
+/// Why a message was not accepted. Every variant gives it back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Peers could not accept it.
+    #[error("the message cannot be sent: {error}")]
+    Invalid {
+        /// What is wrong with it.
+        error: DraftError,
+        /// The message.
+        message: Box<SendEvent>,
+    },
+    /// It is longer than a frame may be (F-3). Send less, or raise `max_frame` on both sides.
+    #[error("the message has {bytes} bytes as a frame, at most {limit} are allowed")]
+    TooLarge {
+        /// Its length as a frame.
+        bytes: usize,
+        /// `max_frame`.
+        limit: usize,
+        /// The message.
+        message: Box<SendEvent>,
+    },
+    /// The outbox has no room: try again when acks have come, raise its bounds, or let senders wait.
+    #[error(
+        "the outbox is full with {messages} messages of {bytes} bytes; wait for acks, or raise its bounds"
+    )]
+    Full {
+        /// Messages that wait.
+        messages: u64,
+        /// Bytes that wait.
+        bytes: u64,
+        /// The message.
+        message: Box<SendEvent>,
+    },
+    /// The store fails. The client goes on trying to open it.
+    #[error("the store fails, the message is not stored: {error}")]
+    Store {
+        /// What the store says.
+        error: Arc<str>,
+        /// The message.
+        message: Box<SendEvent>,
+    },
+    /// The client is shutting down; the message is not stored.
+    #[error("the client is shutting down, the message is not stored")]
+    Closed(Box<SendEvent>),
+    /// It may be stored or not. It carries its key now: sent again, it has its effect once.
+    #[error("the message may be stored or not; sent again with its key, it has its effect once")]
+    Unknown(Box<SendEvent>),
+}
+
+impl SendError {
+    pub(crate) fn of(refused: Refused) -> Self {
+        let Refused { reason, draft } = refused;
+        let message = Box::new(SendEvent { draft });
+        match reason {
+            Refusal::Full { messages, bytes } => Self::Full { messages, bytes, message },
+            Refusal::Store(error) => Self::Store { error, message },
+            Refusal::Closed => Self::Closed(message),
+            Refusal::Unknown | _ => Self::Unknown(message),
+        }
+    }
+
+    /// The message, to change it, keep it, or send it again.
+    #[must_use]
+    pub fn into_message(self) -> SendEvent {
+        match self {
+            Self::Invalid { message, .. }
+            | Self::TooLarge { message, .. }
+            | Self::Full { message, .. }
+            | Self::Store { message, .. }
+            | Self::Closed(message)
+            | Self::Unknown(message) => *message,
+        }
+    }
+
+    /// Whether the same message can be accepted later, by this client or its next start.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Invalid { .. } | Self::TooLarge { .. } => false,
+            Self::Full { .. } | Self::Store { .. } | Self::Closed(_) | Self::Unknown(_) => true,
+        }
+    }
+}
+
+/// Connects, at once, whatever the backoff says. Ends [`Failed`](crate::ConnectionState::Failed).
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Connect;
+
+/// Ends the link in good order, and does not come back by itself. What waits in the outbox stays there.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Disconnect;
+
+/// Wants a channel (C-2): durably, over restarts, until [`Leave`]. Whether the server lets us in is told by
+/// [`Event::ChannelJoined`](crate::Event::ChannelJoined) or [`Event::ChannelRefused`](crate::Event::ChannelRefused).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), NameError>")]
+pub struct Join(pub String);
+
+/// No longer wants a channel (C-2).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Leave(pub String);
+
+/// How many messages wait: accepted, and neither acked nor put aside.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "u64")]
+pub struct PendingCount;
+
+/// The counters since the start.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Metrics")]
+pub struct GetMetrics;
+
+/// Waits until everything that was accepted before is settled. There is no deadline.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// Ends the client, front to back: nothing more is accepted, what waits goes out within this time, the link is
+/// closed, the store is closed. Offline, or with time zero, nothing is waited for.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "ShutdownReport")]
+pub struct Shutdown {
+    /// How long messages that wait may take to go out.
+    pub within: Duration,
+}
+
+/// What a shutdown left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Messages that wait in the store for the next start.
+    pub remaining: u64,
+    /// Whether the store was closed in good order; if not, the next open checks it, and loses nothing.
+    pub store_closed: bool,
+}

@@ -1,0 +1,177 @@
+//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `TellSession` from the supervisor.
+//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `SessionSaid` to the supervisor.
+//! Owns: what is said over one link after another: window, acks, resume, order and gaps of what arrives.
+//! On restart: no session and no link; the supervisor ends the link that was, and the next one resumes.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use actix_realtime_core::{
+    config::Config,
+    link::FailReason,
+    metrics::Metrics,
+    session::{Output, Session},
+};
+
+use crate::{
+    connection::{Connection, HangUp, LinkSaid, SendFrames, SetReading},
+    driver::{Tick, Timer, failpoint, now},
+    events::{AskStanding, Deliver, Events, HubSaid},
+    metrics::Counted,
+    outbox::{Outbox, OutboxOrder, OutboxSaid},
+};
+
+/// What the session has to say to the supervisor.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub(crate) enum SessionSaid {
+    Up,
+    Progress,
+    Draining(std::time::Duration),
+    Fail(FailReason),
+}
+
+/// The supervisor has forgotten: is the session up?
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TellSession;
+
+/// The session's own doors.
+pub(crate) struct Doors {
+    pub(crate) outbox: Addr<Outbox>,
+    pub(crate) connection: Addr<Connection>,
+    pub(crate) events: Addr<Events>,
+    pub(crate) supervisor: Recipient<SessionSaid>,
+    pub(crate) metrics: Recipient<Counted>,
+}
+
+/// The actor.
+pub(crate) struct Sequencer {
+    config: Arc<Config>,
+    machine: Session,
+    generation: u64,
+    doors: Doors,
+    timer: Timer,
+}
+
+impl Sequencer {
+    pub(crate) fn new(config: Arc<Config>, doors: Doors) -> Self {
+        Self { machine: Session::new(&config), config, generation: 0, doors, timer: Timer::new() }
+    }
+
+    fn drain(&mut self) {
+        let Doors { outbox, connection, events, supervisor, .. } = &self.doors;
+        let generation = self.generation;
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Send(frames) => connection.do_send(SendFrames { generation, frames }),
+                Output::HangUp(code, reason) => {
+                    connection.do_send(HangUp { generation: Some(generation), code, reason });
+                }
+                Output::Reading(reading) => connection.do_send(SetReading { generation, reading }),
+                Output::Prepare(generation) => outbox.do_send(OutboxOrder::Prepare(generation)),
+                Output::Answer(generation, answer) => {
+                    outbox.do_send(OutboxOrder::Answer(generation, Box::new(answer)));
+                }
+                Output::LinkDown => outbox.do_send(OutboxOrder::LinkDown),
+                Output::Pull(pull) => outbox.do_send(OutboxOrder::Pull(pull)),
+                Output::Settled(through) => outbox.do_send(OutboxOrder::Settled(through)),
+                Output::SetAside(settle) => outbox.do_send(OutboxOrder::SetAside(settle)),
+                Output::Cursor(cursor, urgent) => outbox.do_send(OutboxOrder::Cursor(cursor, urgent)),
+                Output::AskStanding => events.do_send(AskStanding),
+                Output::Deliver(items) => events.do_send(Deliver(items)),
+                Output::SessionUp => supervisor.do_send(SessionSaid::Up),
+                Output::Progress => supervisor.do_send(SessionSaid::Progress),
+                Output::Draining(after) => supervisor.do_send(SessionSaid::Draining(after)),
+                Output::Fail(reason) => supervisor.do_send(SessionSaid::Fail(reason)),
+            }
+        }
+        let counts = self.machine.take_counts();
+        if counts != Metrics::default() {
+            self.doors.metrics.do_send(Counted(counts));
+        }
+        self.timer.set(self.machine.poll_timeout());
+    }
+}
+
+impl Actor for Sequencer {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.timer.start(ctx);
+        self.drain();
+    }
+}
+
+impl Supervised for Sequencer {
+    fn restarting(&mut self, _: &mut Context<Self>) {
+        self.machine = self.machine.rebuilt(&self.config);
+        self.doors.outbox.do_send(OutboxOrder::LinkDown);
+    }
+}
+
+impl Handler<LinkSaid> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, said: LinkSaid, _: &mut Context<Self>) {
+        failpoint!("sequencer.LinkSaid");
+        match said {
+            LinkSaid::Up(generation) => {
+                self.generation = generation;
+                self.machine.handle_link_up(generation);
+            }
+            LinkSaid::Frames(generation, frames) => self.machine.handle_frames(generation, frames),
+            LinkSaid::Written(generation, bytes) => self.machine.handle_written(generation, bytes),
+            LinkSaid::Down(generation) => self.machine.handle_link_down(generation),
+        }
+        self.drain();
+    }
+}
+
+impl Handler<OutboxSaid> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, said: OutboxSaid, _: &mut Context<Self>) {
+        failpoint!("sequencer.OutboxSaid");
+        match said {
+            OutboxSaid::Facts(facts) => self.machine.handle_facts(facts, now()),
+            OutboxSaid::Reconciled(generation, course) => self.machine.handle_reconciled(generation, course),
+            OutboxSaid::Page(page) => self.machine.handle_page(page),
+            OutboxSaid::CursorCommitted(cursor) => self.machine.handle_cursor_committed(&cursor),
+            OutboxSaid::Channels(wanted) => self.machine.handle_channels(wanted),
+        }
+        self.drain();
+    }
+}
+
+impl Handler<HubSaid> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, said: HubSaid, _: &mut Context<Self>) {
+        failpoint!("sequencer.HubSaid");
+        match said {
+            HubSaid::Standing(standing) => self.machine.handle_standing(standing, now()),
+            HubSaid::Delivered { handled, cursor } => self.machine.handle_delivered(handled, cursor),
+        }
+        self.drain();
+    }
+}
+
+impl Handler<TellSession> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, _: TellSession, _: &mut Context<Self>) {
+        failpoint!("sequencer.TellSession");
+        if self.machine.is_live() {
+            self.doors.supervisor.do_send(SessionSaid::Up);
+        }
+    }
+}
+
+impl StreamHandler<Tick> for Sequencer {
+    fn handle(&mut self, _: Tick, _: &mut Context<Self>) {
+        failpoint!("sequencer.Tick");
+        self.machine.handle_timeout(now());
+        self.drain();
+    }
+}

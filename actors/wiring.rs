@@ -1,0 +1,173 @@
+//! Puts a client together: mailboxes first, actors second, so that they can know each other.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use actix_realtime_core::{
+    config::Config,
+    event::Event,
+    link::{ConnectionState, FailReason},
+    store::Store,
+    transport::{LocalBoxFuture, OpenRequest, Transport},
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    child::{Root, child},
+    client::{self, ClientActor},
+    connection::{self, Connection},
+    disk::Disk,
+    driver::{PanicBudget, Slot, WallClock},
+    events::{Events, Occurred},
+    heartbeat::Heartbeat,
+    metrics::Metrics,
+    outbox::{self, Outbox},
+    sequencer::{self, Sequencer},
+    supervisor::{self, ChildId, Supervisor},
+};
+
+/// What a client is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) transport: Box<dyn Transport>,
+    /// Whence every random number of this client comes: the same seed, the same course.
+    pub(crate) seed: u64,
+    pub(crate) clock: WallClock,
+}
+
+type Start = Box<dyn FnOnce() -> JoinHandle<()> + Send>;
+
+/// A client that is put together and does not run yet.
+pub(crate) struct Wired {
+    pub(crate) client: Addr<ClientActor>,
+    /// To be called on the thread that may block.
+    pub(crate) disk: Start,
+    /// To be called on the thread of everything else; what it returns runs until all of that has ended.
+    pub(crate) rest: Box<dyn FnOnce() -> LocalBoxFuture<()> + Send>,
+}
+
+pub(crate) fn wire(parts: Parts) -> Wired {
+    let Parts { config, store, transport, seed, clock } = parts;
+    let config = Arc::new(config);
+    let mut seeds = fastrand::Rng::with_seed(seed);
+    let (disk_slot, disk) = Slot::<Disk>::new();
+    let (outbox_slot, outbox) = Slot::<Outbox>::new();
+    let (events_slot, events) = Slot::<Events>::new();
+    let (sequencer_slot, sequencer) = Slot::<Sequencer>::new();
+    let (connection_slot, connection) = Slot::<Connection>::new();
+    let (heartbeat_slot, heartbeat) = Slot::<Heartbeat>::new();
+    let (metrics_slot, metrics) = Slot::<Metrics>::new();
+    let (client_slot, client) = Slot::<ClientActor>::new();
+    let (supervisor_slot, supervisor) = Slot::<Supervisor>::new();
+
+    let mut handles = Vec::new();
+    let mut starts: Vec<Start> = Vec::new();
+    macro_rules! child {
+        ($id:ident, $name:literal, $up:literal, $slot:ident, $make:expr) => {{
+            let down = supervisor.clone().recipient();
+            let (start, handle) = child(ChildId::$id as usize, $name, $up, $slot, down, $make);
+            handles.push(handle);
+            starts.push(Box::new(start));
+        }};
+    }
+
+    let worked = outbox.clone().recipient();
+    child!(Disk, "disk", true, disk_slot, move || Disk::new(store, worked));
+    {
+        let (config, seed, this) = (config.clone(), seeds.u64(..), Arc::new(outbox.clone()));
+        let doors = outbox::Doors {
+            disk,
+            session: sequencer.clone().recipient(),
+            events: events.clone().recipient(),
+            supervisor: supervisor.clone().recipient(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Outbox, "outbox", true, outbox_slot, move || Outbox::new(config, doors, this, clock, seed));
+    }
+    {
+        let (config, session, metrics) =
+            (config.clone(), sequencer.clone().recipient(), metrics.clone().recipient());
+        child!(Events, "events", true, events_slot, move || Events::new(&config, session, metrics));
+    }
+    {
+        let config = config.clone();
+        let doors = sequencer::Doors {
+            outbox: outbox.clone(),
+            connection: connection.clone(),
+            events: events.clone(),
+            supervisor: supervisor.clone().recipient(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(config, doors));
+    }
+    {
+        let request = OpenRequest {
+            url: config.endpoint().url().to_owned(),
+            token: config.token().cloned(),
+            timeout: config.connect_timeout(),
+            limits: config.link_limits(),
+        };
+        let doors = connection::Doors {
+            session: sequencer.clone().recipient(),
+            heartbeat: heartbeat.recipient(),
+            supervisor: supervisor.clone().recipient(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Connection, "connection", false, connection_slot, move || Connection::new(
+            transport, request, doors
+        ));
+    }
+    {
+        let (config, probe, lost, ask) = (
+            config.clone(),
+            connection.clone().recipient(),
+            connection.clone().recipient(),
+            connection.clone().recipient(),
+        );
+        child!(Heartbeat, "heartbeat", true, heartbeat_slot, move || Heartbeat::new(
+            config, probe, lost, ask
+        ));
+    }
+    let occurred = events.clone().recipient();
+    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(occurred));
+    {
+        let (config, seed) = (config.clone(), seeds.u64(..));
+        let doors = client::Doors {
+            outbox: outbox.clone(),
+            supervisor: supervisor.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+        };
+        child!(Client, "client", true, client_slot, move || ClientActor::new(config, doors, clock, seed));
+    }
+
+    let failed = events.clone();
+    let give_up = move |message| {
+        let reason = FailReason::TooManyPanics { actor: "supervisor".to_owned(), message };
+        failed.do_send(Occurred(Event::Connection(ConnectionState::Failed { reason })));
+    };
+    let doors = supervisor::Doors {
+        outbox,
+        sequencer,
+        connection,
+        events: events.recipient(),
+        metrics: metrics.recipient(),
+    };
+    let seed = seeds.u64(..);
+    let disk = starts.remove(0);
+    let rest = Box::new(move || {
+        let budget = PanicBudget::new(&config);
+        let root = Root::new(supervisor_slot, Supervisor::new(config, handles, doors, seed), budget, give_up);
+        let children: Vec<_> = starts.into_iter().map(|start| start()).collect();
+        Box::pin(async move {
+            root.await;
+            for child in children {
+                // Each ends with its supervisor, once it has said what it had to say; a panic in its last hooks is
+                // no news.
+                let _ = child.await;
+            }
+        }) as LocalBoxFuture<()>
+    });
+    Wired { client, disk, rest }
+}
