@@ -1,0 +1,258 @@
+//! A day in the life of a client, with everything in it that makes a handler run.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use actix_realtime::{
+    Client, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, SendEvent, testing::ScriptedServer,
+};
+use tokio::{
+    runtime::Builder,
+    task::{LocalSet, spawn_local},
+    time::{sleep, timeout},
+};
+
+/// How long anything may take, in the client's own time, however it was disturbed.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a day came to.
+pub(crate) struct Figures {
+    pub(crate) accepted: u64,
+    pub(crate) heard: u64,
+}
+
+/// Lives one day under a clock of its own; an error says what was not as it should be.
+pub(crate) fn live() -> Result<Figures, String> {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let day = async { timeout(24 * 6 * PATIENCE, Day::default().live()).await };
+    runtime.block_on(LocalSet::new().run_until(day)).map_err(|_| "the day does not end".to_owned())?
+}
+
+#[derive(Default)]
+struct Day {
+    server: ScriptedServer,
+    store: MemoryStore,
+    said: u64,
+    published: u64,
+    heard: Rc<RefCell<Vec<u64>>>,
+    state: Rc<RefCell<Option<ConnectionState>>>,
+}
+
+impl Day {
+    async fn live(mut self) -> Result<Figures, String> {
+        let client = self.start(1).await?;
+        self.morning(&client).await?;
+        self.bad_links(&client).await?;
+        self.held_back(&client).await?;
+        self.away(&client).await?;
+        self.close(client).await?;
+        let again = self.start(2).await?;
+        self.send(&again, 1).await?;
+        self.settle(&again).await?;
+        self.close(again).await?;
+        self.check()
+    }
+
+    async fn start(&self, seed: u64) -> Result<Client, String> {
+        let builder = Client::builder("ws://localhost/ws").store(self.store.clone());
+        let builder = builder.transport(self.server.transport()).channel("home");
+        let client = builder.start_local(seed).map_err(|error| error.to_string())?;
+        let mut events = client.events(Filter::default()).await;
+        let (heard, state) = (self.heard.clone(), self.state.clone());
+        spawn_local(async move {
+            while let Some(event) = events.next().await {
+                if let Event::Message(message) = &*event {
+                    heard.borrow_mut().extend(message.parse::<u64>());
+                } else if let Event::Connection(now) = &*event {
+                    *state.borrow_mut() = Some(now.clone());
+                }
+            }
+        });
+        Ok(client)
+    }
+
+    /// Says the next numbers, each again under its key until it is accepted.
+    async fn send(&mut self, client: &Client, count: u64) -> Result<(), String> {
+        let number = |n: u64| SendEvent::new("number", &n).map_err(|error| error.to_string());
+        for _ in 0..count {
+            self.said += 1;
+            let mut message = number(self.said)?;
+            let sent = async {
+                while let Err(error) = client.send(message).await {
+                    message = error.into_message();
+                    sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(PATIENCE, sent).await.map_err(|_| format!("{} is not accepted", self.said))?;
+        }
+        let first = self.said + 1;
+        self.said += count;
+        let mut messages = (first..=self.said).map(number).collect::<Result<Vec<_>, _>>()?;
+        let sent = async {
+            loop {
+                let answers = client.send_all(messages.clone()).await;
+                if answers.iter().all(Result::is_ok) {
+                    return;
+                }
+                // Those that were accepted are the same again: their keys were given by the handle.
+                let keyed =
+                    |(message, answer): (SendEvent, Result<_, actix_realtime::SendError>)| match answer {
+                        Ok(_) => message,
+                        Err(error) => error.into_message(),
+                    };
+                messages = messages.into_iter().zip(answers).map(keyed).collect();
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, sent).await.map_err(|_| format!("{first}.. are not accepted"))
+    }
+
+    fn publish(&mut self, count: u64) -> Result<(), String> {
+        for n in self.published + 1..=self.published + count {
+            self.server.publish("number", None, &n).map_err(|error| error.to_string())?;
+        }
+        self.published += count;
+        Ok(())
+    }
+
+    async fn settle(&self, client: &Client) -> Result<(), String> {
+        timeout(PATIENCE, client.flush()).await.map_err(|_| "what was accepted is not settled".to_owned())
+    }
+
+    /// Does this until the connection is in such a state: an order may be lost to a panic, as any message.
+    async fn until(
+        &self,
+        order: impl Fn(),
+        reached: impl Fn(&ConnectionState) -> bool,
+    ) -> Result<(), String> {
+        for _ in 0..10 {
+            order();
+            for _ in 0..120 {
+                sleep(Duration::from_millis(500)).await;
+                if self.state.borrow().as_ref().is_some_and(&reached) {
+                    return Ok(());
+                }
+            }
+        }
+        Err(format!("the connection stays {:?}", self.state.borrow()))
+    }
+
+    /// Messages both ways, and every question that can be asked.
+    async fn morning(&mut self, client: &Client) -> Result<(), String> {
+        self.publish(3)?;
+        self.send(client, 5).await?;
+        let accepted =
+            client.send(SendEvent::new("number", &{ self.said + 1 }).map_err(|e| e.to_string())?).await;
+        if let Ok(accepted) = accepted {
+            self.said += 1;
+            let acked = timeout(PATIENCE, accepted.acked()).await;
+            acked.map_err(|_| "no ack comes".to_owned())?.map_err(|error| error.to_string())?;
+        }
+        client.join("room").await.map_err(|error| error.to_string())?;
+        client.leave("home");
+        let mut states = client.events(Filter::default().kinds([Kind::Connection])).await;
+        timeout(PATIENCE, states.next()).await.map_err(|_| "a subscriber gets no state".to_owned())?;
+        let listener = actix::Actor::start(Listener);
+        let subscribe = actix_realtime::Subscribe::to(listener.recipient::<actix_realtime::MetricsUpdated>());
+        // By the typed message and not the handle, which asks again by itself.
+        if let Ok(subscriber) = client.addr().send(subscribe).await {
+            client.unsubscribe(subscriber);
+        }
+        self.settle(client).await?;
+        sleep(Duration::from_secs(5)).await;
+        let metrics = timeout(PATIENCE, client.metrics()).await.map_err(|_| "no metrics come".to_owned())?;
+        let pending =
+            timeout(PATIENCE, client.pending_count()).await.map_err(|_| "no count comes".to_owned())?;
+        if pending != 0 || metrics.accepted == 0 {
+            return Err(format!("{pending} wait after all was settled, {} were accepted", metrics.accepted));
+        }
+        Ok(())
+    }
+
+    /// Links that are cut, and one that says nothing any more.
+    async fn bad_links(&mut self, client: &Client) -> Result<(), String> {
+        for _ in 0..3 {
+            self.server.cut(LinkEnd::Eof);
+            self.publish(2)?;
+            self.send(client, 3).await?;
+            self.settle(client).await?;
+        }
+        sleep(Duration::from_secs(120)).await;
+        self.server.be_silent(true);
+        self.send(client, 2).await?;
+        sleep(Duration::from_secs(120)).await;
+        self.server.be_silent(false);
+        self.settle(client).await
+    }
+
+    /// A subscriber that takes its time holds the server back.
+    async fn held_back(&mut self, client: &Client) -> Result<(), String> {
+        let mut slow = client.events(Filter::default().kinds([Kind::Message])).await;
+        self.publish(1)?;
+        let held = timeout(PATIENCE, slow.next()).await.map_err(|_| "nothing is heard".to_owned())?;
+        for _ in 0..30 {
+            self.publish(100)?;
+            sleep(Duration::from_millis(100)).await;
+        }
+        drop(held);
+        drop(slow);
+        self.send(client, 3).await?;
+        self.settle(client).await
+    }
+
+    async fn away(&mut self, client: &Client) -> Result<(), String> {
+        self.until(|| client.disconnect(), |state| matches!(state, ConnectionState::Disconnected { .. }))
+            .await?;
+        self.send(client, 3).await?;
+        self.publish(5)?;
+        self.until(|| client.connect(), |state| matches!(state, ConnectionState::Connected)).await?;
+        self.settle(client).await
+    }
+
+    async fn close(&self, client: Client) -> Result<(), String> {
+        let heard = async {
+            while self.heard.borrow().len() < usize::try_from(self.published).unwrap_or(usize::MAX) {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        timeout(PATIENCE, heard).await.map_err(|_| {
+            let heard = self.heard.borrow();
+            let missing = (1..=self.published).find(|n| !heard.contains(n)).unwrap_or(0);
+            format!("{} of {} published were heard, {missing} was not", heard.len(), self.published)
+        })?;
+        let closed = client.shutdown(Duration::from_secs(10));
+        let report = timeout(PATIENCE, closed).await.map_err(|_| "it does not shut down".to_owned())?;
+        if report.remaining > 0 {
+            return Err(format!("{} remained at the end", report.remaining));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<Figures, String> {
+        let took: Vec<u64> = self.server.received().iter().filter_map(|m| m.payload.parse().ok()).collect();
+        let wanted: Vec<u64> = (1..=self.said).collect();
+        if took != wanted {
+            return Err(format!("accepted were 1..={}, the server has {took:?}", self.said));
+        }
+        let heard = self.heard.borrow();
+        if let Some((n, heard)) = (1..=self.published).zip(heard.iter()).find(|(n, heard)| n != *heard) {
+            return Err(format!("heard was {heard} in the place of {n}"));
+        }
+        if heard.len() as u64 != self.published {
+            return Err(format!("published were {}, heard {}", self.published, heard.len()));
+        }
+        Ok(Figures { accepted: self.said, heard: self.published })
+    }
+}
+
+struct Listener;
+
+impl actix::Actor for Listener {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<actix_realtime::MetricsUpdated> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, _: actix_realtime::MetricsUpdated, _: &mut actix::Context<Self>) {}
+}

@@ -1,0 +1,32 @@
+//! Where a handler can panic: read from the source of the actors, so that none can be forgotten.
+
+use std::{fs, path::Path};
+
+/// The names of all failpoints. An actor's file that has more handlers than failpoints is an error.
+pub(crate) fn read() -> Result<Vec<&'static str>, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../actors");
+    let mut sites = Vec::new();
+    let files = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for file in files {
+        let path = file.map_err(|error| error.to_string())?.path();
+        let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let found: Vec<_> = source.split('"').filter(|literal| is_site(literal, &name)).collect();
+        let handlers =
+            source.matches("impl Handler<").count() + source.matches("impl StreamHandler<").count();
+        if name != "driver" && found.len() < handlers {
+            return Err(format!("{name} has {handlers} handlers and {} failpoints", found.len()));
+        }
+        // The names live as long as the program, which is a few seconds.
+        sites.extend(found.into_iter().map(|site| &*site.to_owned().leak()));
+    }
+    sites.sort_unstable();
+    sites.dedup();
+    Ok(sites)
+}
+
+fn is_site(literal: &str, actor: &str) -> bool {
+    let handler = literal.strip_prefix(actor).and_then(|rest| rest.strip_prefix('.'));
+    handler
+        .is_some_and(|name| name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric))
+}
