@@ -94,8 +94,11 @@ impl<R, W> Outbox<R, W> {
         // A retirement that is not committed is void: the server has just said what it has (S-1).
         self.wants.retire = None;
         self.settled_through = LocalId(0);
+        // What is aside already was told, or is about to be: the server repeats a reject until it hears that it is
+        // settled (D-6).
+        let news: Vec<_> = decision.settle.into_iter().filter(|settle| !self.is_aside(settle.id)).collect();
         let mut settle = std::mem::take(&mut self.wants.settle);
-        settle.extend(decision.settle);
+        settle.extend(news);
         let (first, mut events) = (self.meta.numbering.next(), decision.events);
         if let Some(through) = decision.retire {
             events.push(Event::Acked { through });

@@ -33,6 +33,30 @@ fn a_reject_that_was_lost_with_its_link_is_told_again_before_anything_is_retired
     assert_eq!(rig.send_all(), [0; 0]);
 }
 
+// [S-1] [D-6]
+#[test]
+fn a_reject_that_the_server_repeats_is_told_once_whether_it_is_put_aside_or_about_to_be() {
+    for is_committed in [true, false] {
+        let mut rig = rig();
+        rig.accept(1..=3);
+        rig.answer(says(proto2(0, None)));
+        rig.send_all();
+        let settle = Settle { id: LocalId(2), verdict: Verdict::Rejected, code: "no".into() };
+        rig.outbox.handle_set_aside(settle, rig.now);
+        rig.drain();
+        if is_committed {
+            rig.sync();
+        }
+        // The link is cut before the client has said that number 2 is settled.
+        let mut answer = proto2(3, Some("k3"));
+        answer.rejected = vec![(2, "no".into())];
+        rig.answer_on(2, says(answer));
+        rig.sync();
+        let told = rig.events.iter().filter(|event| matches!(event, Event::Rejected(_))).count();
+        assert_eq!(told, 1, "committed: {is_committed}");
+    }
+}
+
 // [S-1]
 #[test]
 fn an_ack_that_was_not_committed_is_void_when_the_server_says_less() {
