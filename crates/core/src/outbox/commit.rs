@@ -286,6 +286,7 @@ impl<R, W> Outbox<R, W> {
             self.outputs.push_back(Output::Event(Event::StoreSetAside { path }));
         }
         self.meta = opened.meta;
+        self.opened_at = unix_seconds;
         self.holes = opened.holes.into_iter().collect();
         self.committed_next = self.meta.numbering.next();
         self.tail = Tail::new(super::TAIL_BYTES, self.committed_next);

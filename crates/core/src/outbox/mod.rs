@@ -147,6 +147,8 @@ pub struct Facts {
     pub meta: Meta,
     /// What is known of the server.
     pub peer: Option<Peer>,
+    /// When the store was opened, in seconds of Unix time.
+    pub opened_at: u64,
 }
 
 /// What the outbox wants done.
@@ -246,6 +248,7 @@ pub struct Outbox<R, W> {
     commit_interval: std::time::Duration,
     state: State,
     meta: Meta,
+    opened_at: u64,
     committed_next: LocalId,
     holes: BTreeSet<LocalId>,
     in_flight: Option<InFlight<R>>,
@@ -279,6 +282,7 @@ impl<R, W> Outbox<R, W> {
             commit_interval: config.commit_interval,
             state: State::Opening { failing: None },
             meta,
+            opened_at: 0,
             committed_next: next,
             holes: BTreeSet::new(),
             in_flight: None,
@@ -406,6 +410,7 @@ impl<R, W> Outbox<R, W> {
                 generation,
                 meta: self.meta.clone(),
                 peer,
+                opened_at: self.opened_at,
             })));
         }
     }

@@ -22,6 +22,14 @@ pub(super) struct Begin {
     refused: Vec<ByteString>,
 }
 
+/// A store that went back to a backup may count its openings like the one that it was copied from; its connections
+/// must not look older than that one's. So their count begins at the time of the opening, in milliseconds.
+const fn first_conn(opened_at: u64) -> u64 {
+    // Below 2^52 in any case, so that the sum is a number that a frame can carry.
+    let millis = opened_at.saturating_mul(1000);
+    if millis < 1 << 52 { millis } else { 1 << 52 }
+}
+
 impl Session {
     /// Where the hub stands.
     pub fn handle_standing(&mut self, now_standing: Standing, now: Instant) {
@@ -50,7 +58,7 @@ impl Session {
             return;
         }
         let (Some(facts), Some(standing)) = (facts.take(), standing.take()) else { return };
-        let conn = link.generation;
+        let conn = first_conn(facts.opened_at) + link.generation;
         let meta = &facts.meta;
         self.head = encode::EventHead::new(&meta.client_id);
         self.wanted.clone_from(&meta.channels);

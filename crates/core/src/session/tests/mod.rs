@@ -62,7 +62,7 @@ impl Rig {
             session: Session::new(&config.build().unwrap()),
             now: Instant::now(),
             generation: 0,
-            facts: Facts { generation: 0, meta, peer: None },
+            facts: Facts { generation: 0, meta, peer: None, opened_at: 5 },
             standing: Standing::default(),
             said: vec![],
         }

@@ -19,7 +19,7 @@ fn resume_is_sent_first_and_only_once_outbox_and_hub_have_said_where_they_stand(
     rig.drain();
     let text = sent_resume(&rig);
     let resume = resume_of(&text);
-    assert_eq!((resume.proto, resume.conn), (Some(2), Some(1)));
+    assert_eq!((resume.proto, resume.conn), (Some(2), Some(5001)));
     assert_eq!(resume.incarnation.as_deref(), Some("inc.3"));
     assert_eq!((resume.client_id.as_deref(), resume.epoch.as_deref()), (Some("me"), None));
     assert_eq!(resume.max_unacked, Some(1024));
@@ -41,6 +41,29 @@ fn resume_says_where_the_client_stands_in_both_directions() {
     assert_eq!(resume.last_ack_seq, 3, "the smaller of the two is safe under either reading");
     assert_eq!((resume.last_pos.as_deref(), resume.epoch.as_deref()), (Some("p3"), Some("log")));
     assert_eq!(resume.channels.len(), 1);
+}
+
+//
+#[test]
+fn a_restored_backup_that_counts_its_openings_like_the_original_is_not_an_older_connection_of_it() {
+    let mut original = rig();
+    for _ in 0..19 {
+        original.up();
+        original.down();
+    }
+    let mut restored = rig();
+    restored.facts.opened_at = original.facts.opened_at + 60;
+    restored.up();
+    let conn = |rig: &Rig| resume_of(rig.sent().last().unwrap()).conn;
+    assert!(conn(&restored) > conn(&original));
+}
+
+#[test]
+fn the_count_of_connections_stays_a_number_that_a_frame_can_carry() {
+    let mut rig = rig();
+    rig.facts.opened_at = u64::MAX;
+    rig.up();
+    assert_eq!(resume_of(&sent_resume(&rig)).conn, Some((1 << 52) + 1));
 }
 
 // [S-7]
