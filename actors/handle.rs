@@ -284,7 +284,18 @@ impl ClientBuilder {
     /// [`StartError::Config`] where a setting is wrong.
     #[cfg(feature = "testing")]
     pub fn start_local(self, seed: u64) -> Result<Client, StartError> {
-        let clock = WallClock::From { unix: Duration::from_secs(1_767_225_600), at: crate::driver::now() };
+        self.start_local_at(seed, Duration::from_secs(1_767_225_600))
+    }
+
+    /// The same, with a wall clock that starts at this time since the Unix epoch: for a second start on the same
+    /// store, so that it is later than the first.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] where a setting is wrong.
+    #[cfg(feature = "testing")]
+    pub fn start_local_at(self, seed: u64, unix: Duration) -> Result<Client, StartError> {
+        let clock = WallClock::From { unix, at: crate::driver::now() };
+        KEYS.with_borrow_mut(|rng| rng.seed(seed));
         let (config, parts) = self.parts(seed, clock)?;
         let Wired { client, disk, rest } = wire(parts);
         drop(disk());
