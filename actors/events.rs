@@ -1,7 +1,7 @@
 //! Receives: `Deliver`, `AskStanding` from the sequencer; `Occurred` from everybody; `AddSubscriber`, `Unsubscribe` from the front door; `Handled` from events let go.
 //! Sends: `HubSaid` to the sequencer, typed events to subscribers, counters to the metrics.
 //! Owns: who gets which event, in which order, and what the application has (D-9).
-//! On restart: subscribers and what waits for them stay; what they let go meanwhile is looked up.
+//! On restart: subscribers and what waits for them stay; what they let go meanwhile is looked up, and an event that was being taken is taken again.
 
 use std::{
     collections::BTreeMap,
@@ -92,6 +92,8 @@ pub(crate) struct Events {
     sinks: BTreeMap<SubscriberId, Arc<dyn Sink>>,
     held: BTreeMap<(SubscriberId, u64), Weak<Receipt>>,
     next_subscriber: u64,
+    /// An event that is being taken: nobody would tell it again, should that panic.
+    taking: Option<Event>,
     session: Recipient<HubSaid>,
     metrics: Recipient<Counted>,
 }
@@ -99,7 +101,8 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn new(config: &Config, session: Recipient<HubSaid>, metrics: Recipient<Counted>) -> Self {
         let (sinks, held) = (BTreeMap::new(), BTreeMap::new());
-        Self { machine: Hub::new(config), sinks, held, next_subscriber: 1, session, metrics }
+        let machine = Hub::new(config);
+        Self { machine, sinks, held, next_subscriber: 1, taking: None, session, metrics }
     }
 
     fn drain(&mut self, ctx: &Context<Self>) {
@@ -147,6 +150,10 @@ impl Supervised for Events {
             self.held.remove(&(subscriber, batch));
             self.machine.handle_handled(subscriber, batch);
         }
+        // Taken out first: an event that makes it panic again is given up.
+        if let Some(event) = self.taking.take() {
+            self.machine.handle_event(event);
+        }
         self.drain(ctx);
     }
 }
@@ -174,8 +181,10 @@ impl Handler<Occurred> for Events {
     type Result = ();
 
     fn handle(&mut self, Occurred(event): Occurred, ctx: &mut Context<Self>) {
+        self.taking = Some(event.clone());
         failpoint!("events.Occurred");
         self.machine.handle_event(event);
+        self.taking = None;
         self.drain(ctx);
     }
 }
