@@ -326,6 +326,7 @@ mod testing {
                     }
                 }
                 content.last = undo.last;
+                content.trimmed = content.trimmed.min(undo.last.pos);
                 if let Some((state, _)) = content.sessions.get_mut(&undo.session) {
                     state.window.truncate(undo.keys);
                     for mark in undo.marks {
