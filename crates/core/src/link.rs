@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_realtime_protocol::Action;
+use actix_realtime_protocol::{Action, CloseCode, ErrorCode};
 
 use crate::{
     config::Config,
@@ -90,6 +90,15 @@ impl EndReason {
         }
     }
 
+    /// Whether another connection has taken the session over.
+    fn is_superseded(&self) -> bool {
+        match self {
+            Self::Link(LinkEnd::Remote { code, .. }) => *code == Some(CloseCode::SUPERSEDED),
+            Self::Refused { code, .. } => *code == *ErrorCode::Superseded.as_str(),
+            Self::Link(_) | Self::Open(_) | Self::Panicked => false,
+        }
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Open(error) => error.retry_after(),
@@ -152,6 +161,9 @@ impl fmt::Display for ConnectionState {
     }
 }
 
+/// A client that is superseded twice within this time is not the only one.
+const TWICE_WITHIN: Duration = Duration::from_secs(600);
+
 /// What the policy wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -180,6 +192,7 @@ pub struct LinkPolicy {
     phase: Phase,
     state: ConnectionState,
     hint: Option<Duration>,
+    superseded_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -197,6 +210,7 @@ impl LinkPolicy {
             phase: Phase::Down,
             state,
             hint: None,
+            superseded_at: None,
             outputs: told.into_iter().collect(),
         }
     }
@@ -264,7 +278,7 @@ impl LinkPolicy {
             return;
         }
         let announced = self.hint.take();
-        match reason.action() {
+        match self.action(&reason, now) {
             Action::Stop => self.leave(ConnectionState::Failed { reason: FailReason::Final(reason) }),
             Action::Reauthenticate => {
                 self.leave(ConnectionState::Failed { reason: FailReason::Unauthorized(reason) });
@@ -286,6 +300,18 @@ impl LinkPolicy {
                 self.enter(ConnectionState::Reconnecting { attempt, delay, reason });
             }
         }
+    }
+
+    /// A client that is superseded comes back once: it may have been a resume of its own that was late, of a run that
+    /// was killed, and nobody is there. Of two that are, the one that is superseded again stops, so that they do not
+    /// take turns for ever.
+    fn action(&mut self, reason: &EndReason, now: Instant) -> Action {
+        if !reason.is_superseded() {
+            return reason.action();
+        }
+        let again = self.superseded_at.is_some_and(|at| now.saturating_duration_since(at) < TWICE_WITHIN);
+        self.superseded_at = Some(now);
+        if again { reason.action() } else { Action::Reconnect }
     }
 
     /// Time passed.
@@ -335,8 +361,6 @@ impl LinkPolicy {
 
 #[cfg(test)]
 mod tests {
-    use actix_realtime_protocol::CloseCode;
-
     use super::*;
 
     #[expect(
@@ -410,7 +434,6 @@ mod tests {
     fn what_cannot_be_cured_by_coming_back_is_not_tried_again() {
         for reason in [
             closed(4403, ""),
-            closed(4409, ""),
             EndReason::Open(OpenError::Http2),
             EndReason::Open(OpenError::Http {
                 status: 404,
@@ -429,6 +452,29 @@ mod tests {
             assert_eq!(policy.poll_timeout(), None);
             policy.connect();
             assert_eq!(drain(&mut policy), [Output::State(ConnectionState::Connecting), Output::Dial]);
+        }
+    }
+
+    // [X-3] [L-3]
+    #[test]
+    fn a_client_that_is_superseded_comes_back_once_and_stops_when_it_is_superseded_again() {
+        let refused = EndReason::Refused { action: Action::Stop, code: "superseded".into() };
+        for reason in [closed(4409, ""), refused] {
+            let (mut policy, mut now) = policy(plain());
+            policy.connect();
+            for wait in [0, 700] {
+                now += Duration::from_secs(wait);
+                policy.handle_session_up(now);
+                drain(&mut policy);
+                policy.handle_end(reason.clone(), now);
+                assert_eq!(reconnecting(&drain(&mut policy)).map(|(attempt, _)| attempt > 0), Some(true));
+                now += Duration::from_secs(60);
+                policy.handle_timeout(now);
+                assert_eq!(drain(&mut policy), [Output::Dial]);
+            }
+            policy.handle_end(reason.clone(), now);
+            let failed = ConnectionState::Failed { reason: FailReason::Final(reason) };
+            assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
         }
     }
 
