@@ -1,0 +1,183 @@
+use super::*;
+
+#[expect(clippy::disallowed_methods, reason = "any instant will do, and there is no other way to get one")]
+fn policy(config: crate::config::ConfigBuilder) -> (LinkPolicy, Instant) {
+    let now = Instant::now();
+    (LinkPolicy::new(&config.build().unwrap(), 1, now), now)
+}
+
+fn plain() -> crate::config::ConfigBuilder {
+    Config::builder("wss://example.test/ws").jitter(0.0)
+}
+
+fn drain(policy: &mut LinkPolicy) -> Vec<Output> {
+    std::iter::from_fn(|| policy.poll_output()).collect()
+}
+
+fn closed(code: u16, reason: &str) -> EndReason {
+    EndReason::Link(LinkEnd::Remote { code: Some(CloseCode(code)), reason: reason.into() })
+}
+
+fn reconnecting(outputs: &[Output]) -> Option<(u32, Duration)> {
+    match outputs {
+        [Output::State(ConnectionState::Reconnecting { attempt, delay, .. })] => Some((*attempt, *delay)),
+        _ => None,
+    }
+}
+
+// [L-4]
+#[test]
+fn a_link_that_opens_and_dies_does_not_start_the_backoff_over() {
+    let (mut policy, now) = policy(plain());
+    policy.connect();
+    for exponent in 0..4 {
+        policy.handle_session_up(now);
+        drain(&mut policy);
+        policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
+        let expected = (exponent + 1, Duration::from_secs(1 << exponent));
+        assert_eq!(reconnecting(&drain(&mut policy)), Some(expected));
+        policy.handle_timeout(now + Duration::from_secs(1 << exponent));
+        assert_eq!(drain(&mut policy), [Output::Dial]);
+    }
+}
+
+// [L-4]
+#[test]
+fn a_session_that_lasts_or_gets_something_done_starts_the_backoff_over() {
+    for stable in [true, false] {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        policy.handle_end(EndReason::Open(OpenError::Timeout(Duration::ZERO)), now);
+        policy.handle_timeout(now + Duration::from_secs(1));
+        policy.handle_session_up(now);
+        if stable {
+            assert_eq!(policy.poll_timeout(), Some(now + Duration::from_secs(5)));
+            policy.handle_timeout(now + Duration::from_secs(5));
+        } else {
+            policy.handle_progress();
+        }
+        assert_eq!(policy.poll_timeout(), None);
+        drain(&mut policy);
+        policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
+        assert_eq!(reconnecting(&drain(&mut policy)), Some((1, Duration::from_secs(1))));
+    }
+}
+
+// [L-3]
+#[test]
+fn what_cannot_be_cured_by_coming_back_is_not_tried_again() {
+    for reason in [
+        closed(4403, ""),
+        EndReason::Open(OpenError::Http2),
+        EndReason::Open(OpenError::Http {
+            status: 404,
+            retry_after: None,
+            challenge: None,
+            body: String::new(),
+        }),
+        EndReason::Refused { action: Action::Stop, code: "gone".into() },
+    ] {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        drain(&mut policy);
+        policy.handle_end(reason.clone(), now);
+        let failed = ConnectionState::Failed { reason: FailReason::Final(reason) };
+        assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
+        assert_eq!(policy.poll_timeout(), None);
+        policy.connect();
+        assert_eq!(drain(&mut policy), [Output::State(ConnectionState::Connecting), Output::Dial]);
+    }
+}
+
+// [X-3] [L-3]
+#[test]
+fn a_client_that_is_superseded_comes_back_once_and_stops_when_it_is_superseded_again() {
+    let refused = EndReason::Refused { action: Action::Stop, code: "superseded".into() };
+    for reason in [closed(4409, ""), refused] {
+        let (mut policy, mut now) = policy(plain());
+        policy.connect();
+        for wait in [0, 700] {
+            now += Duration::from_secs(wait);
+            policy.handle_session_up(now);
+            drain(&mut policy);
+            policy.handle_end(reason.clone(), now);
+            assert_eq!(reconnecting(&drain(&mut policy)).map(|(attempt, _)| attempt > 0), Some(true));
+            now += Duration::from_secs(60);
+            policy.handle_timeout(now);
+            assert_eq!(drain(&mut policy), [Output::Dial]);
+        }
+        policy.handle_end(reason.clone(), now);
+        let failed = ConnectionState::Failed { reason: FailReason::Final(reason) };
+        assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
+    }
+}
+
+// [L-3]
+#[test]
+fn a_token_that_is_not_accepted_fails_with_a_reason_of_its_own() {
+    let (mut policy, now) = policy(plain());
+    policy.connect();
+    policy.handle_end(closed(4401, "token expired"), now);
+    assert!(matches!(policy.state(), ConnectionState::Failed { reason: FailReason::Unauthorized(_) }));
+}
+
+// [L-3] [L-5]
+#[test]
+fn a_hint_when_to_come_back_is_kept_wherever_it_comes_from() {
+    let http = OpenError::Http {
+        status: 503,
+        retry_after: Some(Duration::from_secs(9)),
+        challenge: None,
+        body: String::new(),
+    };
+    for (announced, reason) in [
+        (None, EndReason::Open(http)),
+        (None, closed(1012, "retry_after_ms=9000")),
+        (None, closed(1013, "busy, retry_after_ms=9000, sorry")),
+        (Some(Duration::from_secs(9)), EndReason::Link(LinkEnd::Eof)),
+    ] {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        drain(&mut policy);
+        announced.into_iter().for_each(|hint| policy.handle_draining(hint));
+        policy.handle_end(reason.clone(), now);
+        let wait = reconnecting(&drain(&mut policy)).map(|(_, delay)| delay.as_secs());
+        assert_eq!(wait, Some(10), "{reason}");
+    }
+}
+
+#[test]
+fn the_retries_can_be_bounded() {
+    let (mut policy, now) = policy(plain().max_retries(2));
+    policy.connect();
+    for _ in 0..2 {
+        policy.handle_end(EndReason::Panicked, now);
+        policy.handle_timeout(now + Duration::from_secs(60));
+    }
+    policy.handle_end(EndReason::Panicked, now);
+    let reason = FailReason::RetriesExhausted { attempts: 2, reason: EndReason::Panicked };
+    assert_eq!(policy.state(), &ConnectionState::Failed { reason });
+}
+
+#[test]
+fn disconnecting_ends_the_link_and_its_end_is_no_news() {
+    let (mut policy, now) = policy(plain());
+    policy.connect();
+    policy.handle_session_up(now);
+    drain(&mut policy);
+    policy.disconnect(DisconnectReason::ByRequest);
+    let state = ConnectionState::Disconnected { reason: DisconnectReason::ByRequest };
+    assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(state)]);
+    policy.handle_end(EndReason::Link(LinkEnd::Local(CloseCode::NORMAL)), now);
+    assert_eq!(drain(&mut policy), []);
+}
+
+#[test]
+fn connecting_while_waiting_dials_at_once() {
+    let (mut policy, now) = policy(plain());
+    policy.connect();
+    policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
+    drain(&mut policy);
+    policy.connect();
+    assert_eq!(drain(&mut policy), [Output::Dial]);
+}
