@@ -1,6 +1,64 @@
 //! A realtime client as an actor system on actix: what it accepted is never lost, never applied twice, never out of
 //! order.
 //!
+//! ```
+//! use std::time::Duration;
+//!
+//! use actix::prelude::*;
+//! use actix_realtime::{Client, MessageReceived, SendEvent, Subscribe};
+//!
+//! # use actix_realtime_server::{Node, log::MemoryLog};
+//! # use actix_web::{App, HttpServer};
+//! # use tokio::sync::mpsc;
+//! struct Listener(mpsc::UnboundedSender<String>);
+//!
+//! impl Actor for Listener {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! impl Handler<MessageReceived> for Listener {
+//!     type Result = ();
+//!
+//!     fn handle(&mut self, message: MessageReceived, _: &mut Context<Self>) {
+//!         self.0.send(message.payload.to_string()).ok();
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # System::new().block_on(async {
+//! # let node = Node::builder(MemoryLog::default()).start().await?;
+//! # let server = HttpServer::new(move || App::new().configure(node.routes())).workers(1).bind(("127.0.0.1", 0))?;
+//! # let url = format!("ws://{}/ws", server.addrs()[0]);
+//! # let server = server.run();
+//! # let handle = server.handle();
+//! # actix_web::rt::spawn(server);
+//! let ann = Client::builder(&url).channel("general").start()?;
+//! let bob = Client::builder(&url).channel("general").start()?;
+//!
+//! let (heard, mut hears) = mpsc::unbounded_channel();
+//! let listener = Listener(heard).start();
+//! bob.subscribe(Subscribe::to(listener.clone().recipient::<MessageReceived>()).event("chat.*")).await;
+//! # for client in [&ann, &bob] {
+//! #     use actix_realtime::{ConnectionState, Event, Filter, Kind};
+//! #     let mut states = client.events(Filter::default().kinds([Kind::Connection])).await;
+//! #     while *states.next().await.ok_or("it ended")? != Event::Connection(ConnectionState::Connected) {}
+//! # }
+//!
+//! let accepted = ann.send(SendEvent::new("chat.message", "hello")?.channel("general")).await?;
+//! accepted.acked().await?;
+//! assert_eq!(hears.recv().await.as_deref(), Some("\"hello\""));
+//!
+//! let report = ann.shutdown(Duration::from_secs(5)).await;
+//! assert_eq!(report.remaining, 0);
+//! # bob.shutdown(Duration::ZERO).await;
+//! # handle.stop(false).await;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # Modules
+//!
 //! Every module is an actor, named after its one concern, but for five: `message`, `subscribe` and `reply` are what
 //! is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds them.
 //! Modules stand in the order of the data flow.
@@ -71,3 +129,13 @@ pub mod testing {
 /// Makes handlers panic, in tests of this project.
 #[cfg(feature = "__failpoints")]
 pub use self::driver::failpoints;
+
+/// The pages whose examples have to compile and run.
+#[cfg(all(doctest, feature = "testing"))]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/testing.md")]
+    struct Testing;
+}
