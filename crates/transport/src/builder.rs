@@ -11,6 +11,7 @@ use rustls::{
 };
 
 use crate::{
+    proxy::Proxy,
     tls::Tls,
     transport::{Pipes, WsTransport},
 };
@@ -25,6 +26,8 @@ pub struct WsTransportBuilder {
     certificates: Vec<Vec<u8>>,
     system: bool,
     headers: Vec<(String, String)>,
+    proxy: Option<String>,
+    proxy_authorization: Option<String>,
     pub(crate) pipes: Option<Pipes>,
 }
 
@@ -55,10 +58,26 @@ impl WsTransportBuilder {
         self
     }
 
+    /// Goes through an HTTP proxy at `host:port`, which is asked for a tunnel (`CONNECT`), for `ws:` and `wss:`
+    /// alike. Its refusal is an [`OpenError::Http`](actix_realtime_core::transport::OpenError::Http) with its status.
+    /// No proxy is taken from the environment.
+    #[must_use]
+    pub fn proxy(mut self, address: impl Into<String>) -> Self {
+        self.proxy = Some(address.into());
+        self
+    }
+
+    /// Sends this as `Proxy-Authorization`, to the proxy alone: `Basic ..`, say. It counts as a secret.
+    #[must_use]
+    pub fn proxy_authorization(mut self, value: impl Into<String>) -> Self {
+        self.proxy_authorization = Some(value.into());
+        self
+    }
+
     /// Makes the transport.
     ///
     /// # Errors
-    /// [`BuildError`] where a certificate cannot be read, or a header cannot be sent.
+    /// [`BuildError`] where a certificate cannot be read, a header cannot be sent, or the proxy has no such address.
     pub fn build(self) -> Result<WsTransport, BuildError> {
         let mut roots = RootCertStore::empty();
         for encoded in &self.certificates {
@@ -66,7 +85,13 @@ impl WsTransportBuilder {
         }
         let headers = self.headers.into_iter().map(header).collect::<Result<_, _>>()?;
         let tls = Tls::new(roots, self.system || self.certificates.is_empty());
-        Ok(WsTransport { headers, tls: Arc::new(tls), pipes: self.pipes })
+        let mut proxy =
+            self.proxy.map(|address| Proxy::parse(&address).ok_or(BuildError::Proxy)).transpose()?;
+        if let Some(value) = self.proxy_authorization {
+            let (_, value) = header(("Proxy-Authorization".to_owned(), value))?;
+            proxy.as_mut().ok_or(BuildError::Proxy)?.authorize(value);
+        }
+        Ok(WsTransport { headers, proxy, tls: Arc::new(tls), pipes: self.pipes })
     }
 }
 
@@ -77,6 +102,7 @@ impl fmt::Debug for WsTransportBuilder {
             .field("certificates", &self.certificates.len())
             .field("system_roots", &self.system)
             .field("headers", &names)
+            .field("has_proxy", &self.proxy.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -127,4 +153,7 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The proxy is not given as `host:port`, or only its authorization is.
+    #[error("proxy must be given as host:port, without credentials")]
+    Proxy,
 }

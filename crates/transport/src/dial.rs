@@ -13,6 +13,11 @@ use tokio::{
 /// How long an address is tried alone before the next one is tried beside it (RFC 8305 section 8).
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// A URL has brackets around an IPv6 address, and nothing else wants them.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
 /// Connects to a host, whichever of its addresses answers first.
 pub(crate) async fn dial(host: &str, port: u16) -> Result<TcpStream, OpenError> {
     let found = lookup_host((host, port)).await;

@@ -13,8 +13,9 @@ use tokio::time::timeout;
 
 use crate::{
     builder::WsTransportBuilder,
-    dial::dial,
+    dial::{dial, without_brackets},
     link::Shared,
+    proxy::Proxy,
     pump::Pump,
     socket::{Meter, Pipe, Socket},
     tls::Tls,
@@ -31,6 +32,7 @@ type Connecting = LocalBoxFuture<io::Result<Box<dyn Pipe>>>;
 /// `LocalSet` of tokio.
 pub struct WsTransport {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) tls: Arc<Tls>,
     pub(crate) pipes: Option<Pipes>,
 }
@@ -42,6 +44,7 @@ impl WsTransport {
     pub fn new() -> Self {
         Self {
             headers: Vec::new(),
+            proxy: None,
             tls: Arc::new(Tls::new(rustls::RootCertStore::empty(), true)),
             pipes: None,
         }
@@ -52,9 +55,7 @@ impl WsTransport {
     pub fn builder() -> WsTransportBuilder {
         WsTransportBuilder::default()
     }
-}
 
-impl WsTransport {
     /// Refuses what cannot be asked for, before anything is connected.
     fn attempt(&self, request: OpenRequest) -> Result<Attempt, OpenError> {
         let target = Target::parse(&request.url)?;
@@ -67,7 +68,15 @@ impl WsTransport {
         }
         let connecting = self.pipes.as_ref().map(|pipes| pipes(&request.url));
         let tls = Arc::clone(&self.tls);
-        Ok(Attempt { target, connecting, tls, headers, timeout: request.timeout, limits: request.limits })
+        Ok(Attempt {
+            target,
+            proxy: self.proxy.clone(),
+            connecting,
+            tls,
+            headers,
+            timeout: request.timeout,
+            limits: request.limits,
+        })
     }
 }
 
@@ -91,6 +100,7 @@ impl Transport for WsTransport {
 
 struct Attempt {
     target: Target,
+    proxy: Option<Proxy>,
     connecting: Option<Connecting>,
     tls: Arc<Tls>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -102,13 +112,17 @@ impl Attempt {
     async fn run(self) -> Result<Link, OpenError> {
         let Self { target, headers, timeout, .. } = self;
         let meter = Meter::default();
-        let plain = match self.connecting {
-            Some(connecting) => {
+        let mut plain = match (self.connecting, &self.proxy) {
+            (Some(connecting), _) => {
                 let pipe = connecting.await.map_err(|error| OpenError::Connect(error.kind()))?;
                 Socket::metered(pipe, meter.clone())
             }
-            None => Socket::metered(dial(&target.host, target.port).await?, meter.clone()),
+            (None, Some(proxy)) => Socket::metered(dial(proxy.host(), proxy.port()).await?, meter.clone()),
+            (None, None) => Socket::metered(dial(&target.host, target.port).await?, meter.clone()),
         };
+        if let Some(proxy) = &self.proxy {
+            proxy.tunnel(&mut plain, &target.host, target.port).await?;
+        }
         let socket =
             if target.secure { Socket::wrapping(self.tls.secure(&target.host, plain).await?) } else { plain };
         let (socket, read) = Upgrade { uri: target.uri, headers, timeout }.over(socket).await?;
@@ -150,7 +164,7 @@ impl Target {
         if authority.as_str().contains('@') {
             return Err(refuse("the URL has credentials in it"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = without_brackets(authority.host()).to_owned();
         if host.is_empty() {
             return Err(refuse("the URL has no host"));
         }

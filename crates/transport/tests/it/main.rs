@@ -4,6 +4,7 @@
 mod ending;
 mod opening;
 mod peer;
+mod proxy;
 mod reading;
 mod sockets;
 mod tls;
