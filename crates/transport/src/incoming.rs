@@ -127,3 +127,31 @@ fn too_big(what: String) -> Fault {
 fn broken(error: ProtocolError) -> Fault {
     Fault { end: LinkEnd::Protocol(quote(&error.to_string()).to_owned()), code: CloseCode::PROTOCOL_ERROR }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_no_longer_held_than_something_is_begun_in_it() {
+        let mut incoming = Incoming::new(&LinkLimits::default(), BytesMut::with_capacity(8192));
+        assert_eq!(incoming.poll_heard(), Ok(None));
+        assert_eq!(incoming.buffer.capacity(), 0, "that of the upgrade is let go");
+        incoming.push(&[0x81, 2, b'h']);
+        assert_eq!(incoming.poll_heard(), Ok(None));
+        assert!(incoming.is_inside_a_frame());
+        incoming.push(b"i");
+        assert_eq!(incoming.poll_heard(), Ok(Some(Heard::Text("hi".into()))));
+        assert_eq!(incoming.poll_heard(), Ok(None));
+        assert_eq!(incoming.buffer.capacity(), 0);
+    }
+
+    // [F-3]
+    #[test]
+    fn nothing_is_reserved_for_what_a_header_only_announces_beyond_the_limit() {
+        let mut incoming = Incoming::new(&LinkLimits::default(), BytesMut::new());
+        incoming.push(&[0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0]);
+        assert!(matches!(incoming.poll_heard(), Err(Fault { end: LinkEnd::TooBig(_), .. })));
+        assert!(incoming.buffer.capacity() < 100);
+    }
+}

@@ -98,3 +98,35 @@ impl Outgoing {
         (self.buffer, self.untold) = (BytesMut::new(), 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_bounded_and_its_buffer_let_go_once_it_is_out() {
+        let mut queue: VecDeque<ByteString> = vec![ByteString::from("x".repeat(1000)); 100].into();
+        let mut outgoing = Outgoing::new();
+        let mut told = 0;
+        while !queue.is_empty() {
+            outgoing.fill(&mut queue);
+            assert!(outgoing.bytes().len() <= CHUNK);
+            while !outgoing.is_empty() {
+                told += outgoing.advance(outgoing.bytes().len().div_ceil(3));
+            }
+            assert_eq!(outgoing.buffer.capacity(), 0);
+        }
+        assert_eq!((told, queue.capacity()), (100_000, 0));
+    }
+
+    #[test]
+    fn a_frame_larger_than_a_chunk_goes_alone() {
+        let mut queue: VecDeque<ByteString> = [10, CHUNK * 2, 10].map(|size| "x".repeat(size).into()).into();
+        let mut outgoing = Outgoing::new();
+        for left in [2, 1, 0] {
+            outgoing.fill(&mut queue);
+            assert_eq!(queue.len(), left);
+            outgoing.advance(outgoing.bytes().len());
+        }
+    }
+}

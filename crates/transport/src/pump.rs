@@ -266,7 +266,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
                 (closing.deaf, closing.answered, closing.until) = (true, true, until);
             }
             _ => {
-                self.shared.state().queue.clear();
                 let (end, word) = (LinkEnd::Remote { code, reason }, Some((code, String::new())));
                 self.closing = Some(Closing { end, word, said: false, deaf: true, answered: true, until });
             }
@@ -280,7 +279,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         match &mut self.closing {
             Some(closing) if closing.word.is_none() => closing.deaf = true,
             _ => {
-                self.shared.state().queue.clear();
                 let word = Some((Some(code), String::new()));
                 self.closing = Some(Closing { end, word, said: false, deaf: true, answered: false, until });
             }
@@ -362,10 +360,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         if let Some(payload) = self.pong.take() {
             self.outgoing.pong(payload);
         }
-        if !state.queue.is_empty() {
+        // A peer that has closed, or broken a rule, gets nothing more of it.
+        let deaf = self.closing.as_ref().is_some_and(|closing| closing.deaf);
+        if !deaf && !state.queue.is_empty() {
             self.outgoing.fill(&mut state.queue);
         }
-        if state.queue.is_empty()
+        if (deaf || state.queue.is_empty())
             && let Some(closing) = &mut self.closing
             && let Some((code, reason)) = closing.word.take()
         {

@@ -54,7 +54,7 @@ impl Upgrade {
             ready(socket.map(|socket| Connection::new(info.request().clone(), socket)))
         });
         // A client an attempt: it has no pool to run out of, and no state that outlives the attempt.
-        let connector = Connector::new().connector(hand_over).limit(0).timeout(self.timeout);
+        let connector = Connector::new().connector(hand_over).timeout(self.timeout);
         let client = Client::builder()
             .connector(connector)
             .disable_timeout()

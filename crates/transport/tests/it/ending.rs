@@ -114,6 +114,24 @@ fn a_peer_that_closes_and_does_not_read_is_let_go() {
 }
 
 #[test]
+fn a_peer_that_has_closed_is_sent_no_more_of_what_is_queued() {
+    paused(async {
+        let (mut link, mut peer) = open(LinkLimits::default()).await;
+        link.writer.send(vec!["x".repeat(1000).into(); 1000]);
+        peer.say(&close(1001, "")).await;
+        let mut heard = 0;
+        let mut next = peer.hear().await;
+        while let Some(Frame::Text(text)) = next {
+            heard += text.len();
+            next = peer.hear().await;
+        }
+        assert_eq!(next, Some(Frame::Close(Some(actix_http::ws::CloseCode::Away.into()))));
+        assert!(heard <= 2 * PIPE, "{heard} bytes");
+        assert!(matches!(end(&mut link).await, LinkEnd::Remote { .. }));
+    });
+}
+
+#[test]
 fn a_connection_that_ends_between_or_inside_of_frames_is_over() {
     paused(async {
         for said in [Vec::new(), text("hello")[..4].to_vec()] {

@@ -1,8 +1,10 @@
 use std::{io, time::Duration};
 
-use actix_realtime_core::transport::{OpenError, OpenRequest, Transport};
+use actix_http::ws::Frame;
+use actix_realtime_core::transport::{LinkLimits, OpenError, OpenRequest, Transport};
+use actix_realtime_protocol::CloseCode;
 use actix_realtime_transport::{BuildError, WsTransport};
-use futures_util::{FutureExt, future::join};
+use futures_util::{FutureExt, StreamExt, future::join};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
@@ -21,7 +23,7 @@ fn a_link_opens_and_carries_messages_both_ways() {
         peer.say(&text("hello")).await;
         assert_eq!(frames(&mut link).await, ["hello"]);
         link.writer.send(vec!["wörld".into()]);
-        assert_eq!(peer.hear().await, Some(actix_http::ws::Frame::Text("wörld".into())));
+        assert_eq!(peer.hear().await, Some(Frame::Text("wörld".into())));
     });
 }
 
@@ -218,4 +220,36 @@ fn a_peer_that_leaves_before_it_answers_and_one_that_is_not_there_are_told_apart
         let error = transport.open(request("ws://peer/")).await.unwrap_err();
         assert_eq!(error, OpenError::Connect(io::ErrorKind::ConnectionRefused));
     });
+}
+
+#[test]
+fn the_same_script_takes_the_same_course() {
+    let course = || {
+        let mut course = Vec::new();
+        paused(async {
+            let (mut link, mut peer) = open(LinkLimits::default()).await;
+            let began = Instant::now();
+            link.writer.send(vec!["x".repeat(5000).into(); 50]);
+            tokio::task::spawn_local(async move {
+                while let Some(frame) = peer.hear().await {
+                    tokio::time::sleep(Duration::from_millis(7)).await;
+                    peer.say(&[text("ack"), crate::peer::frame(0x89, b"")].concat()).await;
+                    if matches!(frame, Frame::Close(_)) {
+                        break;
+                    }
+                }
+            });
+            for turn in 0.. {
+                if turn == 20 {
+                    link.writer.close(CloseCode::NORMAL, "");
+                }
+                let Some(event) = link.events.next().await else { break };
+                course.push((began.elapsed(), event));
+            }
+        });
+        course
+    };
+    let first = course();
+    assert!(first.len() > 20);
+    assert_eq!(first, course());
 }
