@@ -163,11 +163,8 @@ impl LinkWriter for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // What was to be closed is closed in good order: the pump goes on alone.
-        if !self.closed {
-            self.shared.state().has_writer = false;
-            self.shared.wake_pump();
-        }
+        self.shared.state().has_writer = false;
+        self.shared.wake_pump();
     }
 }
 

@@ -180,6 +180,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
             self.closing =
                 Some(Closing { end, word, said: false, deaf: false, answered: false, until: None });
         } else if self.closing.is_none() && state.is_abandoned() {
+            // A link that was to be closed is closed in good order, even if nobody is there any more.
             drop(state);
             self.over = Some(LinkEnd::Io(io::ErrorKind::ConnectionAborted));
         }

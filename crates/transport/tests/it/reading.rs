@@ -6,7 +6,7 @@ use actix_realtime_protocol::limits::MAX_FRAGMENTS;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
     io::AsyncWriteExt,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::peer::{PIPE, Peer, end, frame, frames, open, paused, rest, text};
@@ -186,33 +186,18 @@ fn a_flood_of_pings_is_answered_once_a_read() {
 fn a_link_that_is_not_polled_is_not_read_for_long_and_loses_nothing() {
     paused(async {
         let (mut link, mut peer) = open(LinkLimits::default()).await;
-        let (total, size) = (1024, 1000);
-        let message = "x".repeat(size);
-        let mut sent = 0;
-        while sent < total {
-            // The pipe is full when nothing happens any more.
-            let bytes = text(&message);
-            let Ok(said) = tokio::time::timeout(Duration::from_secs(1), peer.io.write(&bytes)).await else {
-                break;
-            };
-            let said = said.unwrap();
-            if said < bytes.len() {
-                let rest = bytes[said..].to_vec();
-                let mut io = std::mem::replace(&mut peer.io, tokio::io::duplex(1).0);
-                let all: usize = sent * (size + 4) + said;
-                assert!(all <= PIPE + 64 * 1024 + 32 * 1024 + 4 * size, "{all} bytes taken");
-                let more = (total - sent - 1, message.clone());
-                tokio::task::spawn_local(async move {
-                    io.write_all(&rest).await.unwrap();
-                    for _ in 0..more.0 {
-                        io.write_all(&text(&more.1)).await.unwrap();
-                    }
-                });
-                break;
-            }
-            sent += 1;
+        let (total, message) = (1024, "x".repeat(1000));
+        let bytes = text(&message).repeat(total);
+        let mut taken = 0;
+        // The clock goes on when nothing happens any more.
+        while taken < bytes.len()
+            && let Ok(said) = timeout(Duration::from_secs(1), peer.io.write(&bytes[taken..])).await
+        {
+            taken += said.unwrap();
         }
-        assert!(sent < total / 4, "{sent} messages fit");
+        let held = (64 + 32) * 1024 + message.len();
+        assert!((64 * 1024..=PIPE + held).contains(&taken), "{taken} bytes of {} taken", bytes.len());
+        tokio::task::spawn_local(async move { peer.io.write_all(&bytes[taken..]).await });
         let events = rest(&mut link).await;
         let mut got = 0;
         for event in events {
@@ -282,10 +267,8 @@ fn a_frame_that_waits_for_us_to_read_is_not_late() {
     paused(async {
         let (mut link, mut peer) = open(LinkLimits::default()).await;
         let message = text(&"x".repeat(50_000));
-        peer.say(&message).await;
-        peer.say(&message).await;
-        tokio::task::yield_now().await;
-        peer.say(&message[..20_000]).await;
+        // The read that fills what we hold brings a part of the next frame with it.
+        peer.say(&[&message, &message, &message[..20_000]].concat()).await;
         sleep(Duration::from_secs(100)).await;
         assert_eq!(frames(&mut link).await.len(), 2);
         sleep(Duration::from_secs(29)).await;
