@@ -35,6 +35,8 @@ pub(crate) struct WebSocket {
     message: Option<BytesMut>,
     /// When the first byte of an unfinished frame came.
     begun: Option<Instant>,
+    /// A frame has been completed since: what has begun is another.
+    completed: bool,
     limit: usize,
 }
 
@@ -47,6 +49,7 @@ impl WebSocket {
             outgoing: BytesMut::new(),
             message: None,
             begun: None,
+            completed: false,
             limit,
         }
     }
@@ -56,8 +59,10 @@ impl WebSocket {
         let checked = self.guard.admit(bytes);
         checked.map_err(|error| Fault { code: CloseCode::TOO_BIG, reason: error.to_string() })?;
         self.incoming.extend_from_slice(bytes);
-        // A frame that ends here and another that begins count as one: the deadline is many times what either takes.
-        self.begun = self.guard.inside_a_frame().then(|| self.begun.unwrap_or(now));
+        // Reads that always end inside of a frame are no late frame: each completed one restarts the deadline, at
+        // the next read.
+        let begun = if std::mem::take(&mut self.completed) { None } else { self.begun };
+        self.begun = self.guard.inside_a_frame().then(|| begun.unwrap_or(now));
         Ok(())
     }
 
@@ -71,6 +76,7 @@ impl WebSocket {
         loop {
             let frame = self.codec.decode(&mut self.incoming);
             let frame = frame.map_err(|error| fault(CloseCode::PROTOCOL_ERROR, &error.to_string()))?;
+            self.completed |= frame.is_some();
             return Ok(Some(match frame {
                 None => return Ok(None),
                 Some(Frame::Text(bytes)) => Heard::Text(text(bytes)?),
@@ -221,6 +227,22 @@ mod tests {
         assert_eq!(socket.deadline(within), Some(begin + within), "more bytes do not move it");
         socket.handle_bytes(&bytes[8..], begin + within / 2).unwrap();
         assert_eq!(socket.deadline(within), None);
+    }
+
+    // [L-1]
+    #[test]
+    fn a_stream_that_is_cut_inside_of_frames_for_ever_is_not_late() {
+        let mut socket = WebSocket::new(100);
+        let (mut now, within) = (Instant::now(), Duration::from_secs(30));
+        let bytes = client(vec![Message::Text("hello".into())]);
+        socket.handle_bytes(&bytes[..5], now).unwrap();
+        for _ in 0..10 {
+            now += Duration::from_secs(10);
+            socket.handle_bytes(&[&bytes[5..], &bytes[..5]].concat(), now).unwrap();
+            assert_eq!(socket.poll_heard().unwrap(), Some(Heard::Text("hello".into())));
+            assert_eq!(socket.poll_heard().unwrap(), None);
+            assert!(socket.deadline(within).is_some_and(|due| due > now));
+        }
     }
 
     #[test]
