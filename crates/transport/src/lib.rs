@@ -6,10 +6,11 @@
 //! [`OpenError`](actix_realtime_core::transport::OpenError): a refused upgrade with its status, `Retry-After`,
 //! challenge and the beginning of its body. A redirect is never followed, so a token never goes to another host.
 //!
-//! The way of a byte: `dial` finds the peer and makes the TCP connection (through a `proxy`, if told so), `tls` secures it, `upgrade` has awc do
-//! the WebSocket handshake over it, and from then on one `pump` a link, a small task, owns the socket. It shares a
-//! `link` with its writer and its events: no channel, no hop and no timer a frame. Frames are checked from their
-//! headers (`incoming`) before anything of them is buffered (F-3), and leave many at a time (`outgoing`).
+//! The way of a byte: `dial` finds the peer and makes the TCP connection, through a `proxy` if told so, `tls` secures
+//! it, `upgrade` has awc do the WebSocket handshake over it, and from then on one `pump` a link, a small task, owns
+//! the socket. It shares a `link` with its writer and its events: no channel, no hop and no timer a frame. Frames are
+//! checked from their headers (`incoming`) before anything of them is buffered (F-3), and leave many at a time
+//! (`outgoing`).
 //!
 //! What a link holds: while its events are not polled, it reads on until 64 KiB of messages wait (and one read of
 //! 32 KiB, and one unfinished message, beyond that), then it leaves the rest in the socket, which holds the peer
