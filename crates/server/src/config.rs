@@ -109,6 +109,8 @@ impl Config {
             ("heartbeat", self.heartbeat),
             ("silence", self.silence),
             ("write_stall", self.write_stall),
+            ("closing", self.closing),
+            ("retry_after", self.retry_after),
         ];
         if !frame.contains(&self.max_frame) {
             let allowed = format!("{} to {} bytes", frame.start(), frame.end());
@@ -157,6 +159,14 @@ mod tests {
         assert_eq!(says(|c| c.max_frame = 100), error("max_frame is 100, it must be 4096 to 16777216 bytes"));
         assert_eq!(says(|c| c.replay_page = 0), error("replay_page is 0, it must be at least 1"));
         assert_eq!(says(|c| c.silence = Duration::ZERO), error("silence is 0ns, it must be 10ms to 86400s"));
-        assert!(says(|c| c.heartbeat = Duration::MAX).is_err());
+        let never: [fn(&mut Config); 3] = [
+            |c| c.heartbeat = Duration::MAX,
+            |c| c.closing = Duration::MAX,
+            |c| c.retry_after = Duration::MAX,
+        ];
+        assert!(
+            never.into_iter().all(|change| says(change).is_err()),
+            "a deadline must be a time that there is"
+        );
     }
 }
