@@ -29,7 +29,7 @@ impl Session {
         let Phase::Live(live) = &mut self.phase else { return };
         let members = &live.delivery.membership().channels;
         if members.len() >= most && !members.contains_key(&channel) {
-            return self.refuse_join(&channel, "too_many_channels", event.as_deref());
+            return self.refuse_join(&channel, event.as_deref());
         }
         live.membering = Some(Membering { channel, join: true, event, asked: false });
     }
@@ -61,7 +61,7 @@ impl Session {
             Verdict::Reject { .. } => {
                 let Phase::Live(live) = &mut self.phase else { return };
                 if let Some(membering) = live.membering.take() {
-                    self.refuse_join(&membering.channel, "403", membering.event.as_deref());
+                    self.refuse_join(&membering.channel, membering.event.as_deref());
                 }
             }
             Verdict::NotNow { retry_after } => self.not_now(millis(retry_after)),
@@ -94,12 +94,12 @@ impl Session {
     }
 
     /// A baseline client knows acks only: its event is answered as any that is refused.
-    fn refuse_join(&mut self, channel: &str, code: &str, event: Option<&str>) {
+    fn refuse_join(&mut self, channel: &str, event: Option<&str>) {
         match event {
-            Some(text) => self.refuse_event(text, if code == "403" { "forbidden" } else { code }),
+            Some(text) => self.refuse_event(text, "forbidden"),
             None => {
                 let channel = Some(channel);
-                self.say(encode::error(&ErrorBody { code, channel, ..ErrorBody::default() }));
+                self.say(encode::error(&ErrorBody { code: "403", channel, ..ErrorBody::default() }));
             }
         }
     }
