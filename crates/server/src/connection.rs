@@ -38,7 +38,7 @@ enum Reply {
     Changed(Result<Membership, AppendError>),
 }
 
-type PageRead = (Arc<Interest>, LocalBoxFuture<(Result<Page, ReadError>, usize)>);
+type PageRead = (Arc<Interest>, LocalBoxFuture<Result<Page, ReadError>>);
 
 /// See the module. Dropping it ends the connection, whatever it is doing.
 pub(crate) struct Connection<L> {
@@ -216,10 +216,11 @@ impl<L: Link> Connection<L> {
             self.session.handle_verdicts(verdicts, now);
         }
         if let Some((interest, page)) = &mut self.page
-            && let Poll::Ready((page, max)) = page.as_mut().poll(cx)
+            && let Poll::Ready(page) = page.as_mut().poll(cx)
         {
             let page = page.map(|page| {
-                let more = page.events.len() >= max;
+                // A log may stop anywhere, not only where it has found enough.
+                let more = page.next.pos < self.node.hub.last();
                 (page, more)
             });
             self.session.handle_page(interest, page);
@@ -392,12 +393,9 @@ impl<L: Link> Connection<L> {
         busy
     }
 
-    fn page_of(&self, read: Read) -> LocalBoxFuture<(Result<Page, ReadError>, usize)> {
+    fn page_of(&self, read: Read) -> LocalBoxFuture<Result<Page, ReadError>> {
         let log = Arc::clone(&self.node.log);
-        Box::pin(async move {
-            let max = read.max;
-            (log.read(read).await, max)
-        })
+        Box::pin(async move { log.read(read).await })
     }
 
     fn write(&mut self, cx: &mut Context<'_>, now: Now) {

@@ -247,6 +247,11 @@ impl Hub {
     /// Reads what is for a session, and whether there may be more, if it is recent enough.
     pub(crate) fn read(&self, read: &Read) -> Option<(Page, bool)> {
         let recent = lock(&self.recent);
+    /// The position of the newest event.
+    pub(crate) fn last(&self) -> u64 {
+        lock(&self.recent).last.pos
+    }
+
         if read.after < recent.start.pos || read.after > recent.last.pos {
             return None;
         }

@@ -54,7 +54,8 @@ pub trait EventLog: Send + Sync + 'static {
     /// Joins or leaves a channel. Resolves with the session's membership after it.
     fn change(&self, change: Change) -> LogFuture<'_, Membership, AppendError>;
 
-    /// Reads what is for a session, in order.
+    /// Reads what is for a session, in order: up to a bound of the request or of the log's own, else up to the newest
+    /// event that a follower was told of, or past it.
     fn read(&self, read: Read) -> LogFuture<'_, Page, ReadError>;
 
     /// Tells a follower of every batch from now on, in order and without gaps, before the append that brought it
