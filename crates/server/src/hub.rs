@@ -259,7 +259,7 @@ impl Hub {
         let batches: Vec<_> = recent.batches.range(begin..).take(SCAN).map(Arc::clone).collect();
         let (last, mut more) = (recent.last, recent.batches.len() - begin > batches.len());
         drop(recent);
-        let mut events = Vec::new();
+        let (mut events, mut bytes) = (Vec::new(), 0);
         let mut next = batches.last().map_or(last, |batch| batch.end());
         'pages: for batch in &batches {
             if read.interest.is_own(batch) {
@@ -271,8 +271,9 @@ impl Hub {
                     let event = LogEvent::new(Arc::clone(batch), index);
                     let place = event.place();
                     events.push(event);
-                    if events.len() >= read.max {
+                    if events.len() >= read.max || bytes >= read.max_bytes {
                         more |= place != next;
+                    bytes += event.body().len();
                         next = place;
                         break 'pages;
                     }

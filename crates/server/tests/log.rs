@@ -40,7 +40,7 @@ async fn bodies(log: &dyn EventLog) -> Vec<String> {
         membership: Membership::new(0),
     });
     let after = log.bounds().await.unwrap().first - 1;
-    let page = log.read(Read { after, interest, max: usize::MAX }).await.unwrap();
+    let page = log.read(Read { after, interest, max: usize::MAX, max_bytes: usize::MAX }).await.unwrap();
     page.events.iter().map(|event| event.body().to_owned()).collect()
 }
 

@@ -181,7 +181,7 @@ impl Content {
             let upto = self.trimmed;
             return Err(ReadError::Trimmed { upto });
         }
-        let mut events = Vec::new();
+        let (mut events, mut bytes) = (Vec::new(), 0);
         let start = self.holding(read.after + 1).min(self.batches.len());
         for batch in self.batches.range(start..) {
             if read.interest.is_own(batch) {
@@ -190,8 +190,9 @@ impl Content {
             for index in 0..batch.entries.len() {
                 let event = || LogEvent::new(Arc::clone(batch), index);
                 if batch.first + index as u64 > read.after && read.interest.wants(batch, index) {
+                    bytes += event().body().len();
                     events.push(event());
-                    if events.len() >= read.max {
+                    if events.len() >= read.max || bytes >= read.max_bytes {
                         let next = event().place();
                         return Ok(Page { events, next });
                     }

@@ -285,6 +285,8 @@ pub struct Read {
     pub interest: Arc<Interest>,
     /// How many events at most; at least 1.
     pub max: usize,
+    /// After how many bytes of bodies it is enough, so that a page is never longer than this and one event.
+    pub max_bytes: usize,
 }
 
 /// Events that are for a session, in order.

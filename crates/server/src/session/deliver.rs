@@ -11,6 +11,9 @@ use crate::{
     position::Token,
 };
 
+/// After so many bytes of events a page is full: what a client that does not read costs in memory.
+const PAGE_BYTES: usize = 256 * 1024;
+
 /// Most bytes of replayed events in the answer to a baseline client; the others follow as ordinary events.
 const MISSING_BYTES: usize = 256 * 1024;
 
@@ -103,7 +106,8 @@ impl Delivery {
             return None;
         }
         (self.behind, self.reading) = (false, true);
-        Some(Read { after: self.cursor.pos, interest: Arc::clone(&self.interest), max: room })
+        let interest = Arc::clone(&self.interest);
+        Some(Read { after: self.cursor.pos, interest, max: room, max_bytes: PAGE_BYTES })
     }
 
     /// The place that a ping's payload names, if it is one that this session has passed.

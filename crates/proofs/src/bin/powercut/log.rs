@@ -209,7 +209,8 @@ impl EventLog {
         let interest = Arc::new(Interest { receiver, membership: Membership::new(0) });
         let (mut stored, mut after) = (Vec::with_capacity(self.events.len()), 0);
         while after < bounds.last.pos {
-            let read = Read { after, interest: Arc::clone(&interest), max: usize::MAX };
+            let read =
+                Read { after, interest: Arc::clone(&interest), max: usize::MAX, max_bytes: usize::MAX };
             let page = log.read(&read).map_err(|error| Halt::Broken(error.to_string()))?;
             stored.extend(page.events.iter().map(|event| event.body().to_owned()));
             after = page.next.pos;

@@ -123,8 +123,22 @@ pub(super) async fn reading<L: EventLog + ?Sized>(log: &L) {
         receiver: Arc::clone(&a.session),
         membership: Membership { channels: [("red".into(), 0)].into(), ..Membership::default() },
     });
-    let own = log.read(Read { after: 0, interest: own, max: 10 }).await.unwrap();
+    let own = log.read(Read { after: 0, interest: own, max: 10, max_bytes: usize::MAX }).await.unwrap();
     assert_eq!((positions(&own), own.next.pos), (vec![], 4), "nobody gets his own");
+    let everything = Arc::new(Interest {
+        receiver: Arc::new(SessionKey::new("r", "r")),
+        membership: Membership {
+            channels: [("red".into(), 0), ("blue".into(), 0)].into(),
+            ..Membership::default()
+        },
+    });
+    let one = red.events.iter().map(|event| event.body().len()).min().unwrap();
+    for (max_bytes, expected) in [(0, vec![1]), (1, vec![1]), (one + 1, vec![1, 2])] {
+        let interest = Arc::clone(&everything);
+        let page = log.read(Read { after: 0, interest, max: 10, max_bytes }).await.unwrap();
+        let last = expected.last().copied().unwrap();
+        assert_eq!((positions(&page), page.next.pos), (expected, last), "enough after {max_bytes} bytes");
+    }
     for (at, expected) in [(0, None), (1, Some(1)), (2, Some(1)), (4, Some(4)), (5, None)] {
         let stamp = log.resume(Resume { at: Some(at), ..resume("r", None) }).await.unwrap().stamp;
         let expected = expected.map(|pos| red.events.iter().find(|event| event.place().pos == pos).unwrap());
@@ -154,7 +168,8 @@ pub(super) async fn window_and_trim<L: EventLog + ?Sized>(log: &L) {
         receiver: Arc::new(SessionKey::new("r", "r")),
         membership: Membership::default(),
     });
-    let read = |after_pos| Read { after: after_pos, interest: Arc::clone(&after), max: 1 };
+    let read =
+        |after_pos| Read { after: after_pos, interest: Arc::clone(&after), max: 1, max_bytes: usize::MAX };
     assert_eq!(log.read(read(last - 1)).await.err(), Some(ReadError::Trimmed { upto: last }));
     assert!(log.read(read(last)).await.unwrap().events.is_empty());
     assert_eq!(again.send(&[(last + 1, "next", None)]).await, settled(0));

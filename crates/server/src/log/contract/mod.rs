@@ -163,7 +163,7 @@ async fn page<L: EventLog + ?Sized>(log: &L, after: u64, channels: &[&str], max:
     };
     let receiver = Arc::new(SessionKey::new("reader", "reader"));
     let interest = Arc::new(Interest { receiver, membership });
-    log.read(Read { after, interest, max })
+    log.read(Read { after, interest, max, max_bytes: usize::MAX })
         .await
         .unwrap_or_else(|error| panic!("read after {after}: {error}"))
 }

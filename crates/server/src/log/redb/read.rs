@@ -41,7 +41,7 @@ fn page(db: &Database, read: &Read) -> Result<Result<Page, ReadError>, Failure> 
     // The batch that holds the position after this one may begin before it.
     let start = batches.range(..=read.after + 1)?.next_back().transpose()?;
     let start = start.map_or(0, |(first, _)| first.value());
-    let (mut events, mut scanned) = (Vec::new(), 0);
+    let (mut events, mut bytes, mut scanned) = (Vec::new(), 0, 0);
     for row in batches.range(start..)? {
         let (first, row) = row?;
         scanned += row.value().len();
@@ -53,8 +53,9 @@ fn page(db: &Database, read: &Read) -> Result<Result<Page, ReadError>, Failure> 
                 if first + index as u64 > read.after && read.interest.wants(&batch, index) {
                     let event = LogEvent::new(Arc::clone(&batch), index);
                     let next = event.place();
+                    bytes += event.body().len();
                     events.push(event);
-                    if events.len() >= read.max {
+                    if events.len() >= read.max || bytes >= read.max_bytes {
                         return Ok(Ok(Page { events, next }));
                     }
                 }
