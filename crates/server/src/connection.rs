@@ -183,10 +183,11 @@ impl<L: Link> Connection<L> {
             self.session.handle_news();
         }
         if signals.has(Signal::Relay) {
-            let frames = self.slot.take_relays();
-            // Whoever does not keep up misses them, as it would if it were not there (D-8).
-            if self.session.takes_relays() && self.socket.outgoing().len() < HIGH_WATER {
-                frames.into_iter().for_each(|frame| self.socket.say_text(frame));
+            for frame in self.slot.take_relays() {
+                // Whoever does not keep up misses them, as it would if it were not there (D-8).
+                if self.session.takes_relays() && self.socket.outgoing().len() < HIGH_WATER {
+                    self.socket.say_text(frame);
+                }
             }
         }
         if signals.has(Signal::Superseded) {
