@@ -51,6 +51,8 @@ pub(crate) struct Connection<L> {
     call: Option<LocalBoxFuture<Reply>>,
     page: Option<PageRead>,
     verdicts: Option<LocalBoxFuture<Vec<Verdict>>>,
+    /// The session that a resume asks for, if nobody else may have it meanwhile.
+    asked: Option<Arc<SessionKey>>,
     owner: Option<Arc<SessionKey>>,
     membership: Option<Membership>,
     epoch: Option<Arc<str>>,
@@ -87,6 +89,7 @@ impl<L: Link> Connection<L> {
             call: None,
             page: None,
             verdicts: None,
+            asked: None,
             owner: None,
             membership: None,
             epoch: None,
@@ -234,7 +237,7 @@ impl<L: Link> Connection<L> {
         match reply {
             Reply::Resumed(resumed) => {
                 let mut receipt = None;
-                if let (Ok(resumed), Some(key)) = (&resumed, &self.owner) {
+                if let (Ok(resumed), Some(key)) = (&resumed, &self.asked) {
                     receipt = self.node.hub.received(key, &resumed.bounds.epoch);
                     self.epoch = Some(Arc::clone(&resumed.bounds.epoch));
                 }
@@ -321,7 +324,10 @@ impl<L: Link> Connection<L> {
                 Output::Text(frame) => self.socket.say_text(frame),
                 Output::Ping(payload) => self.socket.say_ping(payload),
                 Output::Authorize(channels) => self.verdicts = Some(self.ask(channels)),
-                Output::Resume(resume) => self.call = Some(self.resume(*resume)),
+                Output::Resume(resume) => {
+                    self.asked = resume.exclusive.then(|| Arc::clone(&resume.session));
+                    self.call = Some(self.resume(*resume));
+                }
                 Output::Begin(owner, membership) => {
                     if let Some(owner) = &owner {
                         self.node.hub.claim(&self.slot, owner);
