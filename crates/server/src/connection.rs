@@ -329,10 +329,10 @@ impl<L: Link> Connection<L> {
                     self.call = Some(self.resume(*resume));
                 }
                 Output::Begin(owner, membership) => {
-                    if let Some(owner) = &owner {
-                        self.node.hub.claim(&self.slot, owner);
+                    if let Some((owner, fence)) = &owner {
+                        self.node.hub.claim(&self.slot, owner, *fence);
                     }
-                    self.owner = owner;
+                    self.owner = owner.map(|(owner, _)| owner);
                     self.member(membership);
                 }
                 Output::Member(membership) => self.member(membership),

@@ -136,8 +136,8 @@ struct Presence {
     channels: BTreeMap<Arc<str>, Slots>,
     /// Those who are in no channel (C-4).
     lobby: Slots,
-    /// Which connection has the session.
-    sessions: BTreeMap<Arc<SessionKey>, u64>,
+    /// Which connection has the session, and its fence.
+    sessions: BTreeMap<Arc<SessionKey>, (u64, u64)>,
     draining: bool,
 }
 
@@ -179,13 +179,16 @@ impl Hub {
         Some(slot)
     }
 
-    /// A connection has the session now: an older one is told that it is superseded, where only one may have it.
-    pub(crate) fn claim(&self, slot: &Slot, session: &Arc<SessionKey>) {
+    /// A connection claims a session by the fence that the log gave it. The one with the highest has it, and the
+    /// other is told that it is superseded: two that begin together may learn their fences in any order.
+    pub(crate) fn claim(&self, slot: &Slot, session: &Arc<SessionKey>, fence: u64) {
         let mut presence = lock(&self.presence);
-        if let Some(older) = presence.sessions.insert(Arc::clone(session), slot.id)
-            && older != slot.id
-            && let Some(older) = presence.slots.get(&older)
-        {
+        let holder = presence.sessions.get(session).copied();
+        if holder.is_some_and(|(_, newest)| newest > fence) {
+            return slot.signal(Signal::Superseded);
+        }
+        presence.sessions.insert(Arc::clone(session), (slot.id, fence));
+        if let Some(older) = holder.and_then(|(older, _)| presence.slots.get(&older)) {
             older.signal(Signal::Superseded);
         }
     }
@@ -226,7 +229,7 @@ impl Hub {
         self.subscribe(slot, membership, None);
         let mut presence = lock(&self.presence);
         if let Some(session) = session
-            && presence.sessions.get(session) == Some(&slot.id)
+            && presence.sessions.get(session).is_some_and(|(holder, _)| *holder == slot.id)
         {
             presence.sessions.remove(session);
         }
@@ -244,14 +247,14 @@ impl Hub {
         }
     }
 
-    /// Reads what is for a session, and whether there may be more, if it is recent enough.
-    pub(crate) fn read(&self, read: &Read) -> Option<(Page, bool)> {
-        let recent = lock(&self.recent);
     /// The position of the newest event.
     pub(crate) fn last(&self) -> u64 {
         lock(&self.recent).last.pos
     }
 
+    /// Reads what is for a session, and whether there may be more, if it is recent enough.
+    pub(crate) fn read(&self, read: &Read) -> Option<(Page, bool)> {
+        let recent = lock(&self.recent);
         if read.after < recent.start.pos || read.after > recent.last.pos {
             return None;
         }
@@ -270,10 +273,10 @@ impl Hub {
                 if read.interest.wants(batch, index) {
                     let event = LogEvent::new(Arc::clone(batch), index);
                     let place = event.place();
+                    bytes += event.body().len();
                     events.push(event);
                     if events.len() >= read.max || bytes >= read.max_bytes {
                         more |= place != next;
-                    bytes += event.body().len();
                         next = place;
                         break 'pages;
                     }
@@ -360,5 +363,31 @@ impl Follower for Hub {
         drop(recent);
         let presence = lock(&self.presence);
         presence.slots.values().for_each(|slot| slot.signal(Signal::Restarted));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //
+    #[test]
+    fn of_two_connections_that_begin_together_the_one_with_the_higher_fence_has_the_session() {
+        let session = Arc::new(SessionKey::new("p", "c"));
+        for in_order in [true, false] {
+            let hub = Hub::new(&Config::default());
+            let (older, newer) = (hub.enter().unwrap(), hub.enter().unwrap());
+            let mut claims = [(&older, 1), (&newer, 2)];
+            if !in_order {
+                claims.reverse();
+            }
+            claims.into_iter().for_each(|(slot, fence)| hub.claim(slot, &session, fence));
+            assert!(older.take().has(Signal::Superseded), "in order: {in_order}");
+            assert!(!newer.take().has(Signal::Superseded), "in order: {in_order}");
+            hub.leave(&older, Some(&session), None);
+            let third = hub.enter().unwrap();
+            hub.claim(&third, &session, 3);
+            assert!(newer.take().has(Signal::Superseded), "the other's end does not end its claim");
+        }
     }
 }

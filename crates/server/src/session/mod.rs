@@ -55,9 +55,9 @@ pub(crate) enum Output {
     Authorize(Vec<Arc<str>>),
     /// Ask the log; goes to [`Session::handle_resumed`].
     Resume(Box<Resume>),
-    /// The session has begun: from now on this connection is its only one, if it is named, and is told what is for
-    /// this membership.
-    Begin(Option<Arc<SessionKey>>, Membership),
+    /// The session has begun: from now on this connection is its only one, if it is named with a fence, and is told
+    /// what is for this membership.
+    Begin(Option<(Arc<SessionKey>, u64)>, Membership),
     /// Its membership is now this.
     Member(Membership),
     /// Ask the log; goes to [`Session::handle_appended`].

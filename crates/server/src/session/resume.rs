@@ -154,7 +154,7 @@ impl Session {
             // What the log keeps of namesakes who cannot prove anything is nobody's.
             None => Membership::new(start.place.pos),
         };
-        let owner = resumed.fence.map(|_| Arc::clone(&request.session));
+        let owner = resumed.fence.map(|fence| (Arc::clone(&request.session), fence));
         self.outputs.push_back(Output::Begin(owner, membership.clone()));
         let interest = Interest { receiver: Arc::clone(&sender), membership };
         let delivery = Delivery::new(interest, start.place, start.seq, unacked.map(u64::from), !proto2);
