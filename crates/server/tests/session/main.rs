@@ -1,0 +1,14 @@
+//! Sessions, as a client sees them through the server's public doors.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper fails its test")]
+mod client;
+mod held;
+
+mod baseline;
+mod channels;
+mod delivery;
+mod ends;
+mod limits;
+mod publish;
+mod resume;
+mod security;
+mod sockets;
