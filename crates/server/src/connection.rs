@@ -237,9 +237,10 @@ impl<L: Link> Connection<L> {
         match reply {
             Reply::Resumed(resumed) => {
                 let mut receipt = None;
-                if let (Ok(resumed), Some(key)) = (&resumed, &self.asked) {
-                    receipt = self.node.hub.received(key, &resumed.bounds.epoch);
-                    self.epoch = Some(Arc::clone(&resumed.bounds.epoch));
+                if let Ok(resumed) = &resumed {
+                    let epoch = &resumed.bounds.epoch;
+                    receipt = self.asked.as_ref().and_then(|key| self.node.hub.received(key, epoch));
+                    self.epoch = Some(Arc::clone(epoch));
                 }
                 self.session.handle_resumed(resumed, receipt, now);
             }
@@ -329,8 +330,8 @@ impl<L: Link> Connection<L> {
                     self.call = Some(self.resume(*resume));
                 }
                 Output::Begin(owner, membership) => {
-                    if let Some((owner, fence)) = &owner {
-                        self.node.hub.claim(&self.slot, owner, *fence);
+                    if let (Some((owner, fence)), Some(epoch)) = (&owner, &self.epoch) {
+                        self.node.hub.claim(&self.slot, owner, epoch, *fence);
                     }
                     self.owner = owner.map(|(owner, _)| owner);
                     self.member(membership);

@@ -136,6 +136,8 @@ struct Presence {
     channels: BTreeMap<Arc<str>, Slots>,
     /// Those who are in no channel (C-4).
     lobby: Slots,
+    /// Which log this is.
+    epoch: Option<Arc<str>>,
     /// Which connection has the session, and its fence.
     sessions: BTreeMap<Arc<SessionKey>, (u64, u64)>,
     draining: bool,
@@ -159,6 +161,9 @@ impl Hub {
         if recent.batches.is_empty() {
             (recent.start, recent.last) = (bounds.last, bounds.last);
         }
+        drop(recent);
+        // Unless it has been told of a newer one meanwhile.
+        lock(&self.presence).epoch.get_or_insert_with(|| Arc::clone(&bounds.epoch));
     }
 
     /// A new connection; None where the server goes away.
@@ -180,9 +185,13 @@ impl Hub {
     }
 
     /// A connection claims a session by the fence that the log gave it. The one with the highest has it, and the
-    /// other is told that it is superseded: two that begin together may learn their fences in any order.
-    pub(crate) fn claim(&self, slot: &Slot, session: &Arc<SessionKey>, fence: u64) {
+    /// other is told that it is superseded: two that begin together may learn their fences in any order. A fence of an
+    /// epoch that has ended is none.
+    pub(crate) fn claim(&self, slot: &Slot, session: &Arc<SessionKey>, epoch: &str, fence: u64) {
         let mut presence = lock(&self.presence);
+        if presence.epoch.as_deref() != Some(epoch) {
+            return slot.signal(Signal::Restarted);
+        }
         let holder = presence.sessions.get(session).copied();
         if holder.is_some_and(|(_, newest)| newest > fence) {
             return slot.signal(Signal::Superseded);
@@ -361,7 +370,9 @@ impl Follower for Hub {
         let mut recent = lock(&self.recent);
         *recent = Recent { start: bounds.last, last: bounds.last, ..Recent::default() };
         drop(recent);
-        let presence = lock(&self.presence);
+        let mut presence = lock(&self.presence);
+        presence.epoch = Some(Arc::clone(&bounds.epoch));
+        presence.sessions.clear();
         presence.slots.values().for_each(|slot| slot.signal(Signal::Restarted));
     }
 }
@@ -375,19 +386,44 @@ mod tests {
     fn of_two_connections_that_begin_together_the_one_with_the_higher_fence_has_the_session() {
         let session = Arc::new(SessionKey::new("p", "c"));
         for in_order in [true, false] {
-            let hub = Hub::new(&Config::default());
+            let hub = hub_at("e");
             let (older, newer) = (hub.enter().unwrap(), hub.enter().unwrap());
             let mut claims = [(&older, 1), (&newer, 2)];
             if !in_order {
                 claims.reverse();
             }
-            claims.into_iter().for_each(|(slot, fence)| hub.claim(slot, &session, fence));
+            claims.into_iter().for_each(|(slot, fence)| hub.claim(slot, &session, "e", fence));
             assert!(older.take().has(Signal::Superseded), "in order: {in_order}");
             assert!(!newer.take().has(Signal::Superseded), "in order: {in_order}");
             hub.leave(&older, Some(&session), None);
             let third = hub.enter().unwrap();
-            hub.claim(&third, &session, 3);
+            hub.claim(&third, &session, "e", 3);
             assert!(newer.take().has(Signal::Superseded), "the other's end does not end its claim");
         }
+    }
+
+    // [X-3] [S-4]
+    #[test]
+    fn a_fence_from_before_the_log_lost_its_tail_does_not_end_a_connection_from_after_it() {
+        let session = Arc::new(SessionKey::new("p", "c"));
+        let hub = hub_at("e");
+        let slots: Vec<_> = (0..3).map(|_| hub.enter().unwrap()).collect();
+        hub.claim(&slots[0], &session, "e", 100);
+        hub.restarted(&bounds("new"));
+        assert!(slots.iter().all(|slot| slot.take().has(Signal::Restarted)));
+        hub.claim(&slots[1], &session, "new", 1);
+        hub.claim(&slots[2], &session, "e", 101);
+        assert!(slots[1].take().is_empty());
+        assert!(slots[2].take().has(Signal::Restarted));
+    }
+
+    fn bounds(epoch: &str) -> Bounds {
+        Bounds { epoch: epoch.into(), first: 1, last: Place::default() }
+    }
+
+    fn hub_at(epoch: &str) -> Hub {
+        let hub = Hub::new(&Config::default());
+        hub.begin(&bounds(epoch));
+        hub
     }
 }

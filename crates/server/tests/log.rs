@@ -160,6 +160,36 @@ async fn what_is_over_the_limits_goes_oldest_first() {
     }
 }
 
+// [X-3] [D-4]
+#[tokio::test]
+async fn a_session_that_was_forgotten_and_begins_anew_fences_the_connection_that_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let retention = Retention { max_sessions: 2, ..Retention::default() };
+    let options = RedbOptions { retention, ..RedbOptions::default() };
+    let logs: [Box<dyn EventLog>; 2] = [
+        Box::new(MemoryLog::new("e".into(), retention)),
+        Box::new(RedbLog::open(folder.path().join("log"), options).unwrap()),
+    ];
+    for log in &logs {
+        let log = &**log;
+        let mut old = Connection::open(log, resume("c", Some("i"))).await;
+        old.send(&[(1, "k1", None)]).await.unwrap();
+        for other in ["x", "y"] {
+            Connection::open(log, resume(other, Some("i"))).await;
+        }
+        let new = Connection::open(log, resume("c", Some("i"))).await;
+        assert!(!new.resumed.known && new.resumed.fence > old.resumed.fence);
+        let epoch = log.bounds().await.unwrap().epoch;
+        let refused = old.send(&[(2, "k2", None)]).await.unwrap_err();
+        assert_eq!(refused.to_string(), "a newer connection has the session");
+        assert_eq!(
+            log.bounds().await.unwrap().epoch,
+            epoch,
+            "one client cannot make the log begin anew for all"
+        );
+    }
+}
+
 // [D-4]
 #[tokio::test]
 async fn one_client_cannot_grow_its_marks_without_bound() {

@@ -92,7 +92,7 @@ impl Content {
         let mut resumed = match found {
             Some((state, _)) => state.resume(known, request, bounds)?,
             None => {
-                let mut state = SessionState::new(at);
+                let mut state = SessionState::new(at, self.ticks);
                 let resumed = state.resume(known, request, bounds)?;
                 self.sessions.insert(Arc::clone(&request.session), (state, 0));
                 resumed

@@ -43,9 +43,10 @@ pub(crate) struct Decision {
 }
 
 impl SessionState {
-    /// A session that begins at this position.
-    pub(crate) fn new(at: u64) -> Self {
-        Self { membership: Membership::new(at), ..Self::default() }
+    /// A session that begins at this position. Its fences begin above this one: where the log had forgotten it, no
+    /// connection from before may pass for one of now.
+    pub(crate) fn new(at: u64, fence: u64) -> Self {
+        Self { fence, membership: Membership::new(at), ..Self::default() }
     }
 
     /// Begins a connection. Nothing is changed where it fails.

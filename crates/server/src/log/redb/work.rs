@@ -167,7 +167,7 @@ impl<'a> Work<'a> {
             Cached {
                 number: head.next_session - 1,
                 tick: 0,
-                state: SessionState::new(bounds.last.pos),
+                state: SessionState::new(bounds.last.pos, head.ticks),
                 changed: Changed::default(),
                 used: self.core.uses,
             }
