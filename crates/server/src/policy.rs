@@ -1,6 +1,6 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use actix_realtime_protocol::Key;
+use actix_realtime_protocol::{ErrorCode, Key};
 
 use crate::Principal;
 
@@ -16,8 +16,8 @@ pub enum Verdict {
     /// It may not, ever: the client puts it aside and goes on (D-6). A verdict on a join has the same effect whatever
     /// the code.
     Reject {
-        /// Why: 1 to 64 printable ASCII characters without `"` and `\`, such as `forbidden`; anything else is told as
-        /// `invalid`.
+        /// Why: 1 to 64 printable ASCII characters without `"` and `\`, such as `forbidden`. Anything else is told as
+        /// `invalid`, as is `seq_conflict`, which means something else to a client.
         code: String,
     },
     /// It cannot be taken now. As later messages must not overtake it, the connection is closed (1013), and the client
@@ -38,7 +38,8 @@ impl Verdict {
 
 /// A reject's code as it may stand on the wire and in the log.
 pub(crate) fn wire_code(code: &str) -> Box<str> {
-    if Key::check(code).is_ok() { code } else { "invalid" }.into()
+    let is_fine = Key::check(code).is_ok() && code != ErrorCode::SeqConflict.as_str();
+    if is_fine { code } else { ErrorCode::Invalid.as_str() }.into()
 }
 
 /// An event that a client wants to publish, as the application judges it.

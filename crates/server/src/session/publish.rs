@@ -164,8 +164,10 @@ impl Session {
     fn refuse(&mut self, event: &Event<'_>, code: &str) {
         let Phase::Live(live) = &mut self.phase else { return };
         let Some(seq) = event.seq else {
-            let channel = event.channel.as_deref();
-            return self.say(encode::error(&ErrorBody { code, channel, ..ErrorBody::default() }));
+            // Without its channel, or it would be a word about the membership (C-2); and as a reject, or the code might
+            // demand more of the client than to know it.
+            let action = Some(ErrorAction::Reject);
+            return self.say(encode::error(&ErrorBody { code, action, ..ErrorBody::default() }));
         };
         let publishing = &mut live.publishing;
         let key = event.key.as_deref();

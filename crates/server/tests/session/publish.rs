@@ -179,6 +179,36 @@ fn rejects_are_told_in_order_between_the_acks_and_again_when_they_are_sent_again
     });
 }
 
+// [C-2] [D-6]
+#[test]
+fn a_refused_event_is_no_word_about_its_channel_and_its_code_demands_nothing_else() {
+    virtually(async {
+        let codes = |_: &Principal, event: &EventView<'_>| Verdict::reject(event.event);
+        let server = Server::with(|builder| builder.authorize(codes)).await;
+        let mut alice = server.client("alice", "a").await;
+        alice.join("room").await;
+        for (seq, (code, told)) in [
+            ("401", "401"),
+            ("superseded", "superseded"),
+            ("seq_conflict", "invalid"),
+            ("two words", "invalid"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mut frame = event(seq as u64 + 1, &seq.to_string(), Some("room"));
+            frame["event"] = json!(code);
+            alice.say(frame.clone()).await;
+            frame.as_object_mut().unwrap().remove("seq");
+            alice.say(frame).await;
+            for frame in alice.pending().await {
+                assert_eq!(frame["type"], "error", "{frame}");
+                assert_eq!(frame["payload"], json!({ "code": told, "action": "reject" }), "{frame}");
+            }
+        }
+    });
+}
+
 // [D-6] [S-1]
 #[test]
 fn holes_h2_and_h2b_a_reject_is_told_at_every_resume_until_the_client_has_settled_it() {
