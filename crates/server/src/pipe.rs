@@ -40,22 +40,26 @@ impl Node {
                 None => {}
             }
         };
-        let slot = self.inner.hub.enter();
-        let answer = match (ws::handshake(request.head()), &slot) {
-            (Err(error), _) => Response::from(error),
-            (Ok(_), None) => Response::new(actix_http::StatusCode::SERVICE_UNAVAILABLE),
-            (Ok(mut answer), Some(_)) => answer.finish().map_into_boxed_body(),
+        let (answer, slot) = match ws::handshake(request.head()) {
+            Err(error) => (Response::from(error), None),
+            Ok(mut answer) => match self.inner.hub.enter() {
+                None => (Response::new(actix_http::StatusCode::SERVICE_UNAVAILABLE), None),
+                Some(slot) => (answer.finish().map_into_boxed_body(), Some(slot)),
+            },
         };
-        let is_upgraded = answer.status() == actix_http::StatusCode::SWITCHING_PROTOCOLS;
-        let size = if is_upgraded { BodySize::Stream } else { BodySize::Sized(0) };
+        let size = if slot.is_some() { BodySize::Stream } else { BodySize::Sized(0) };
         let mut outgoing = BytesMut::new();
         codec.encode(Message::Item((answer.drop_body(), size)), &mut outgoing)?;
-        pipe.write_all(&outgoing).await?;
-        if let Some(slot) = slot.filter(|_| is_upgraded) {
-            let link = Io::new(pipe, incoming);
-            Connection::new(self.inner.clone(), slot, principal, link).run().await;
+        let sent = pipe.write_all(&outgoing).await;
+        if let Some(slot) = slot {
+            if sent.is_ok() {
+                let link = Io::new(pipe, incoming);
+                Connection::new(self.inner.clone(), slot, principal, link).run().await;
+            } else {
+                self.inner.hub.leave(&slot, None, None);
+            }
         }
-        Ok(())
+        sent
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use actix_http::ws::{CloseCode, CloseReason, Message};
 use actix_realtime_server::Node;
 use serde_json::json;
-use tokio::{io::duplex, time::Instant};
+use tokio::{
+    io::{AsyncWriteExt as _, duplex},
+    time::Instant,
+};
 
 use crate::{
     client::{Heard, Server, connect, request, resume, upgrade, virtually},
@@ -186,5 +189,30 @@ fn a_client_that_does_not_answer_a_close_is_not_waited_for() {
         }
         served.await.unwrap();
         assert_eq!(begun.elapsed().as_secs(), 2);
+    });
+}
+
+// [L-5]
+#[test]
+fn what_never_became_a_connection_is_not_waited_for() {
+    virtually(async {
+        let server = Server::new().await;
+        for vanishes in [false, true] {
+            let (mut near, far) = duplex(if vanishes { 8 } else { 1 << 16 });
+            let node = server.node.clone();
+            let served = tokio::task::spawn_local(async move {
+                node.serve_pipe(far, actix_realtime_server::Principal::anonymous()).await
+            });
+            if vanishes {
+                near.write_all(upgrade("").as_bytes()).await.unwrap();
+                drop(near);
+                assert!(served.await.unwrap().is_err());
+            } else {
+                let plain = upgrade("").replace("Upgrade: websocket\r\n", "");
+                assert!(request(&mut near, &plain).await.0.starts_with("HTTP/1.1 4"));
+                served.await.unwrap().unwrap();
+            }
+            assert_eq!(server.node.connections(), 0);
+        }
     });
 }
