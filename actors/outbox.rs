@@ -133,6 +133,8 @@ pub(crate) struct Outbox {
     next_number: u64,
     settled: Vec<(LocalId, Promise<()>)>,
     closing: Closing,
+    /// An order was lost to a panic: those behind it mean nothing until the session begins anew.
+    deaf: bool,
     gauges: Metrics,
     timer: Timer,
 }
@@ -156,6 +158,7 @@ impl Outbox {
             next_number: 0,
             settled: Vec::new(),
             closing: Closing::No,
+            deaf: false,
             gauges: Metrics::default(),
             timer: Timer::new(),
         }
@@ -263,6 +266,8 @@ impl Supervised for Outbox {
         // What the disk still answers was asked by another life.
         self.asked.clear();
         self.settled.clear();
+        // Were the reject of a message lost, the ack of a later one would count for it.
+        self.deaf = true;
         if self.closing != Closing::No {
             self.machine.handle_close(now());
         }
@@ -346,7 +351,11 @@ impl Handler<OutboxOrder> for Outbox {
     fn handle(&mut self, order: OutboxOrder, _: &mut Context<Self>) {
         failpoint!("outbox.OutboxOrder");
         match order {
-            OutboxOrder::Prepare(generation) => self.machine.handle_prepare(generation),
+            OutboxOrder::Prepare(generation) => {
+                self.deaf = false;
+                self.machine.handle_prepare(generation);
+            }
+            _ if self.deaf => {}
             OutboxOrder::Answer(generation, answer) => {
                 let (id, unix) = (self.random_id(), self.clock.now().as_secs());
                 self.machine.handle_answer(generation, *answer, id, unix, now());
