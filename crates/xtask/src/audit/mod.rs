@@ -43,6 +43,7 @@ const DUPLICATES: &[Exception] = &[
     except("rand", "backoff is on 0.8, actix-http on 0.10; our own randomness is fastrand"),
     except("rand_core", "comes with the two versions of rand"),
     except("syn", "derive macros move to 3 one by one; it is compiled in, not linked in"),
+    except("synstructure", "derive macros move to 0.14 with syn; it is compiled in, not linked in"),
     except("windows-sys", "bindings that are built on Windows alone; each crate picks its version"),
 ];
 
