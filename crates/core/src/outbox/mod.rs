@@ -328,12 +328,10 @@ impl<R, W> Outbox<R, W> {
 
     /// Messages in the store that are not settled, whether or not it has been told yet.
     fn stored(&self) -> u64 {
-        let (head, next) = (self.meta.numbering.head(), self.meta.numbering.next());
-        if self.settled_through < head {
-            return next.0 - head.0 - self.holes.len() as u64;
-        }
-        let unsettled = self.settled_through.next();
-        next.0.saturating_sub(unsettled.0) - self.holes.range(unsettled..).count() as u64
+        let numbering = &self.meta.numbering;
+        // Once a retirement is on its way to the disk, holes below the head are there until it has arrived.
+        let unsettled = numbering.head().max(self.settled_through.next());
+        numbering.next().0.saturating_sub(unsettled.0) - self.holes.range(unsettled..).count() as u64
     }
 
     /// Whether everything accepted is settled, and committed as such.

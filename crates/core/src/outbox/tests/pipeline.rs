@@ -149,6 +149,25 @@ fn a_chosen_key_that_waits_already_is_the_same_message() {
 }
 
 #[test]
+fn what_waits_is_counted_rightly_while_places_that_hold_nothing_are_being_retired() {
+    let mut rig = rig();
+    rig.answer(says(proto2(0, None)));
+    let again = |key| Rig::entry(1, Some(key));
+    rig.outbox.handle_enqueue([again("a"), again("a"), again("a")], rig.now);
+    rig.drain();
+    rig.sync();
+    rig.accept([2]);
+    assert_eq!(rig.outbox.pending(), 2, "places 2 and 3 hold nothing");
+    rig.settled(4);
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.commit.is_some(), "the retirement is on its way");
+    assert_eq!(rig.outbox.pending(), 0);
+    rig.sync();
+    rig.accept([3]);
+    assert_eq!((rig.outbox.pending(), rig.replies.last()), (1, Some(&(3, Ok(5)))));
+}
+
+#[test]
 fn acks_ride_on_the_next_commit_or_wait_for_the_interval() {
     let mut rig = rig();
     rig.accept([1, 2]);
