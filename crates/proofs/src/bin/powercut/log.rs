@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_realtime_protocol::encode::{RelayBody, body_key, relay_body};
 use actix_realtime_server::log::{
     Append, Appended, Claim, Interest, KeyDigest, Membership, OpenError, Pending, Read, RedbCore,
-    RedbOptions, Resume, Resumed, SessionKey,
+    RedbOptions, Resume, Resumed, Retention, SessionKey,
 };
 use actix_realtime_store::faults::Medium;
 
@@ -13,6 +13,10 @@ use crate::{OPENINGS, Subject, ranges};
 
 /// Clients of each log; the last one is a baseline client.
 const CLIENTS: usize = 4;
+/// Messages of the largest append.
+const LARGEST: u64 = 150;
+/// Events that the log keeps, so that the oldest go while the newest come.
+const KEPT: u64 = 1_000;
 /// Resent messages of each client in a check: well inside the window of keys (D-4).
 const RESENT: usize = 200;
 
@@ -109,7 +113,8 @@ impl Default for EventLog {
 }
 
 fn open(medium: &Medium) -> Result<RedbCore, OpenError> {
-    RedbCore::with_backend(medium.backend(), RedbOptions::default())
+    let retention = Retention { max_events: KEPT, ..Retention::default() };
+    RedbCore::with_backend(medium.backend(), RedbOptions { retention, ..RedbOptions::default() })
 }
 
 impl Client {
@@ -178,7 +183,7 @@ impl EventLog {
     fn draw(&mut self, client: usize, rng: &mut fastrand::Rng) -> Sent {
         let mut seq = self.clients[client].mark.0;
         let rejects = self.clients[client].settled.iter().filter(|message| message.reject).count();
-        let count = *rng.choice(&[1, 1, 3, 40, 150]).unwrap_or(&1);
+        let count = *rng.choice(&[1, 1, 3, 40, LARGEST]).unwrap_or(&1);
         let messages = (0..count).map(|at| {
             // Numbers may jump (D-5).
             seq += if rng.u32(0..10) == 0 { rng.u64(2..50) } else { 1 };
@@ -207,7 +212,8 @@ impl EventLog {
         ensure(is_same, || "it has another epoch".to_owned())?;
         let receiver = Arc::new(SessionKey::new("reader", "reader"));
         let interest = Arc::new(Interest { receiver, membership: Membership::new(0) });
-        let (mut stored, mut after) = (Vec::with_capacity(self.events.len()), 0);
+        let trimmed = bounds.first - 1;
+        let (mut stored, mut after) = (Vec::new(), trimmed);
         while after < bounds.last.pos {
             let read =
                 Read { after, interest: Arc::clone(&interest), max: usize::MAX, max_bytes: usize::MAX };
@@ -217,13 +223,17 @@ impl EventLog {
         }
         self.epoch = Some(bounds.epoch);
         if let Some(sent) = self.open.take()
-            && stored.len() > self.events.len()
+            && bounds.last.pos > self.events.len() as u64
         {
             self.book(sent);
         }
-        ensure(stored == self.events, || {
-            format!("stored are {}, told were {}", keys(&stored), keys(&self.events))
-        })
+        // Positions begin at 1 and have no gaps, so that many have gone.
+        let told = self.events.get(usize::try_from(trimmed).unwrap_or(usize::MAX)..).unwrap_or_default();
+        ensure(stored == told && bounds.last.pos == self.events.len() as u64, || {
+            format!("stored up to {} are {}, told were {}", bounds.last.pos, keys(&stored), keys(told))
+        })?;
+        let may_go = (self.events.len() as u64).saturating_sub(KEPT) + LARGEST;
+        ensure(trimmed <= may_go, || format!("{trimmed} of {} events are gone", self.events.len()))
     }
 
     fn resume(&mut self, log: &mut RedbCore, at: usize) -> Result<(), Halt> {
