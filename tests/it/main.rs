@@ -5,6 +5,7 @@
 mod actor;
 mod lifecycle;
 mod receiving;
+mod secrets;
 mod sending;
 mod supervision;
 
