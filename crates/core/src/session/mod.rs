@@ -341,7 +341,10 @@ impl Session {
         if error.payload.code == ErrorCode::SeqConflict {
             return self.conflict();
         }
-        if let Some(channel) = &error.payload.channel {
+        // The answer to a join. One that names a message is about that message, whatever else it names.
+        if let (Some(channel), None, ErrorCode::Forbidden) =
+            (&error.payload.channel, error.seq, error.payload.code)
+        {
             return self.refuse_channel(channel, code);
         }
         let refused = |action| EndReason::Refused { action, code: code.to_owned() };

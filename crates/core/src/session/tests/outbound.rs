@@ -139,6 +139,27 @@ fn an_ack_for_what_was_not_sent_deletes_nothing_and_ends_the_link() {
     );
 }
 
+// [D-6] [C-2]
+#[test]
+fn an_error_that_names_a_message_is_about_it_even_where_it_names_a_channel() {
+    let mut rig = rig();
+    rig.facts.meta.channels.insert("room".to_owned());
+    rig.live(0);
+    rig.page(1..=2);
+    rig.said.clear();
+    let seq = Some(1);
+    let action = Some(ErrorAction::Reject);
+    let error = encode::ErrorBody { seq, code: "403", action, channel: Some("room"), ..Default::default() };
+    rig.hear(encode::error(&error));
+    let aside =
+        rig.said.iter().any(|output| matches!(output, Output::SetAside(settle) if settle.id == LocalId(1)));
+    assert!(aside, "{:?}", rig.said);
+    assert_eq!(rig.items(), [], "the membership is not touched");
+    // Without a message it is the answer to a join.
+    rig.hear(encode::error(&encode::ErrorBody { seq: None, action: None, ..error }));
+    assert_eq!(rig.items().len(), 1);
+}
+
 // [D-6]
 #[test]
 fn a_rejected_message_is_put_aside_and_the_queue_goes_on() {
