@@ -3,6 +3,8 @@
 //! Owns: the store. It blocks, so it has an arbiter of its own.
 //! On restart: the store counts as closed; only an open is carried out, everything else is answered with `NotOpen`.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 use actix_realtime_core::store::{
     Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError,
@@ -20,7 +22,7 @@ pub(crate) struct Work {
 
 pub(crate) enum Order {
     Open(Fresh),
-    Commit(Box<Commit>),
+    Commit(Arc<Commit>),
     Read { from: LocalId, messages: usize, bytes: usize },
     FindException(LocalId),
     Close,

@@ -184,7 +184,7 @@ impl Outbox {
                     let fresh = Fresh { client_id, incarnation: self.random_id() };
                     self.ask(Asked::Open, Order::Open(fresh));
                 }
-                Output::Commit(commit) => self.ask(Asked::Commit, Order::Commit(Box::new(commit))),
+                Output::Commit(commit) => self.ask(Asked::Commit, Order::Commit(commit)),
                 Output::Read { from, messages, bytes, purpose } => {
                     self.ask(Asked::Read(purpose), Order::Read { from, messages, bytes });
                 }

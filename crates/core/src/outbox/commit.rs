@@ -14,7 +14,7 @@ use crate::{
 /// A commit that the store is carrying out, and what depends on it.
 #[derive(Debug)]
 pub(super) struct InFlight<R> {
-    commit: Commit,
+    commit: Arc<Commit>,
     entries: Vec<Entry<R>>,
     first: LocalId,
     cursor: bool,
@@ -54,7 +54,7 @@ impl<R, W> Outbox<R, W> {
         if self.wants.retire.is_none() && self.wants.cursor.is_none() {
             self.flush_at = None;
         }
-        self.outputs.push_back(Output::Commit(in_flight.commit.clone()));
+        self.outputs.push_back(Output::Commit(Arc::clone(&in_flight.commit)));
         self.in_flight = Some(in_flight);
     }
 
@@ -104,7 +104,12 @@ impl<R, W> Outbox<R, W> {
             events.push(Event::Acked { through });
         }
         InFlight {
-            commit: Commit { append: Vec::new(), retire: decision.retire, settle, meta: self.meta.clone() },
+            commit: Arc::new(Commit {
+                append: Vec::new(),
+                retire: decision.retire,
+                settle,
+                meta: self.meta.clone(),
+            }),
             entries: Vec::new(),
             first,
             cursor: false,
@@ -143,7 +148,7 @@ impl<R, W> Outbox<R, W> {
             }
         }
         InFlight {
-            commit: Commit { append, retire, settle, meta: self.meta.clone() },
+            commit: Arc::new(Commit { append, retire, settle, meta: self.meta.clone() }),
             entries,
             first: ids.start,
             cursor: moved,
@@ -173,6 +178,7 @@ impl<R, W> Outbox<R, W> {
     /// Everything that may be said once a commit is durable (D-1).
     fn tell(&mut self, done: InFlight<R>, duplicates: &[(LocalId, LocalId)]) {
         let InFlight { commit, entries, first, cursor, channels, reconciled, events } = done;
+        let commit = Arc::unwrap_or_clone(commit);
         let head = self.meta.numbering.head();
         let aside: BTreeSet<_> = commit.settle.iter().map(|settle| settle.id).collect();
         let twins: BTreeSet<_> = duplicates.iter().map(|(id, _)| *id).collect();
@@ -324,9 +330,10 @@ impl<R, W> Outbox<R, W> {
             let replies: Vec<_> = stored.chain(unknown).collect();
             self.counts.accepted += replies.iter().filter(|(_, result)| result.is_ok()).count() as u64;
             self.outputs.push_back(Output::Replies(replies));
+            let commit = Commit { append: Vec::new(), ..Arc::unwrap_or_clone(uncertain.commit) };
             let rest = InFlight {
                 entries: Vec::new(),
-                commit: Commit { append: Vec::new(), ..uncertain.commit },
+                commit: Arc::new(commit),
                 reconciled: uncertain.reconciled.map(|(generation, _)| (generation, Course::ResumeAnew)),
                 ..uncertain
             };
@@ -334,14 +341,15 @@ impl<R, W> Outbox<R, W> {
             return;
         }
         self.bounds.put_back(uncertain.entries);
-        self.wants.settle.splice(0..0, uncertain.commit.settle);
+        let commit = Arc::unwrap_or_clone(uncertain.commit);
+        self.wants.settle.splice(0..0, commit.settle);
         self.wants.channels.splice(0..0, uncertain.channels);
         if let Some((generation, _)) = uncertain.reconciled {
             self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
         } else {
-            self.wants.retire = self.wants.retire.or(uncertain.commit.retire);
+            self.wants.retire = self.wants.retire.or(commit.retire);
             if uncertain.cursor && self.wants.cursor.is_none() {
-                self.wants.cursor = uncertain.commit.meta.cursor;
+                self.wants.cursor = commit.meta.cursor;
             }
         }
     }

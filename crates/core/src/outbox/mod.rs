@@ -156,8 +156,8 @@ pub struct Facts {
 pub enum Output<R, W> {
     /// Open the store; answer with `handle_opened`.
     Open,
-    /// Carry out a commit; answer with `handle_committed`.
-    Commit(Commit),
+    /// Carry out a commit; answer with `handle_committed`, once it is let go of: what comes back is used again.
+    Commit(Arc<Commit>),
     /// Read rows; answer with `handle_read`.
     Read {
         /// From here on.

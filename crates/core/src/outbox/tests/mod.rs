@@ -170,7 +170,7 @@ impl Rig {
             match output {
                 Output::Open => self.opens_asked += 1,
                 Output::Commit(commit) => {
-                    assert!(self.commit.replace(commit).is_none(), "two commits in flight")
+                    assert!(self.commit.replace((*commit).clone()).is_none(), "two commits in flight")
                 }
                 Output::Read { from, messages, bytes, purpose } => {
                     self.reads += 1;
