@@ -5,8 +5,14 @@
 /// vectorises, so the exact walk is left to the few that have more.
 #[must_use]
 pub fn nesting_exceeds(json: &str, limit: usize) -> bool {
-    let openers = json.bytes().filter(|b| *b == b'{' || *b == b'[').count();
-    openers > limit && depth(json) > limit
+    openers(json) > limit && depth(json) > limit
+}
+
+fn openers(json: &str) -> usize {
+    // In runs that a byte can count, so that the compiler takes 16 bytes at a time.
+    let runs = json.as_bytes().chunks(255);
+    let count = |run: &[u8]| run.iter().map(|b| u8::from(*b == b'{' || *b == b'[')).sum::<u8>();
+    runs.map(|run| usize::from(count(run))).sum()
 }
 
 fn depth(json: &str) -> usize {
