@@ -3,7 +3,7 @@
 //! Owns: the batch that is being collected. What is wrong with a message is told here, before it costs a write.
 //! On restart: the batch stays; a message that was being handled comes back to its sender as unknown.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use actix_realtime_core::{config::Config, draft::Draft, hub::SubscriberId, metrics::Metrics, outbox::Entry};
@@ -29,10 +29,10 @@ const MAX_BATCH: usize = 512;
 /// The longest name that a client can have: the head of a frame is counted with it.
 const LONGEST_NAME: &str = "................................................................";
 
-/// A message that can be accepted, and its body.
+/// A message that can be accepted, and where its body is in the text of the batch.
 struct Checked {
     draft: Draft,
-    body: ByteString,
+    body: Range<usize>,
 }
 
 enum Collected {
@@ -55,6 +55,8 @@ pub struct ClientActor {
     stamp: (Duration, String),
     batch: Vec<Collected>,
     collected: usize,
+    /// The bodies of the batch: one buffer, of which each becomes a slice.
+    text: String,
 }
 
 pub(crate) struct Doors {
@@ -81,6 +83,7 @@ impl ClientActor {
             stamp: (Duration::MAX, String::new()),
             batch: Vec::new(),
             collected: 0,
+            text: String::new(),
         }
     }
 
@@ -90,12 +93,15 @@ impl ClientActor {
         if let Err(error) = message.draft.check() {
             return Err(SendError::Invalid { error, message: Box::new(message) });
         }
-        let body = message.draft.body(&self.stamp.1).unwrap_or_default();
+        let begin = self.text.len();
+        message.draft.write_body(&mut self.text, &self.stamp.1);
+        let body = begin..self.text.len();
         let (bytes, limit) = (self.head + body.len(), self.config.link_limits().max_frame);
         if bytes > limit {
+            self.text.truncate(begin);
             return Err(SendError::TooLarge { bytes, limit, message: Box::new(message) });
         }
-        Ok(Checked { draft: message.draft, body: body.into() })
+        Ok(Checked { draft: message.draft, body })
     }
 
     /// Formats the time at most once a millisecond.
@@ -118,7 +124,9 @@ impl ClientActor {
     /// Every promise in the batch must be of a handler that has returned.
     fn give_batch(&mut self) {
         let mut entries = Vec::with_capacity(std::mem::take(&mut self.collected));
-        let entry = |Checked { draft, body }, reply| Entry { draft, body, reply };
+        let text = ByteString::from(std::mem::take(&mut self.text));
+        let entry =
+            |Checked { draft, body }, reply| Entry { draft, body: text.slice_ref(&text[body]), reply };
         for collected in self.batch.drain(..) {
             match collected {
                 Collected::One(checked, promise) => {

@@ -76,17 +76,18 @@ impl Draft {
         &self.event
     }
 
-    /// Its body, as the store keeps it and the wire carries it. None while it has no key.
-    #[must_use]
-    pub fn body(&self, timestamp: &str) -> Option<String> {
-        Some(encode::event_body(&encode::EventBody {
-            key: self.key.as_ref()?,
+    /// Appends its body, as the store keeps it and the wire carries it; nothing while it has no key.
+    pub fn write_body(&self, out: &mut String, timestamp: &str) {
+        let Some(key) = &self.key else { return };
+        let body = encode::EventBody {
+            key,
             event: &self.event,
             channel: self.channel.as_deref(),
             ttl_ms: None,
             timestamp,
             payload: &self.payload,
-        }))
+        };
+        encode::event_body(out, &body);
     }
 }
 

@@ -86,25 +86,24 @@ pub struct EventBody<'a> {
 
 const BODY_KEY: &str = r#","idempotency_key":""#;
 
-/// Encodes all of an event but its head and its number. The key comes first, so that [`body_key`] finds it.
-#[must_use]
-pub fn event_body(event: &EventBody<'_>) -> String {
-    let mut body = String::with_capacity(160 + event.event.len() + event.payload.len());
-    body.push_str(BODY_KEY);
-    body.push_str(event.key.as_str());
-    body.push('"');
-    field(&mut body, "event", event.event);
+/// Appends all of an event but its head and its number. The key comes first, so that [`body_key`] finds it; many
+/// bodies can share one buffer, as a client accepts a batch of them.
+pub fn event_body(out: &mut String, event: &EventBody<'_>) {
+    out.reserve(160 + event.event.len() + event.payload.len());
+    out.push_str(BODY_KEY);
+    out.push_str(event.key.as_str());
+    out.push('"');
+    field(out, "event", event.event);
     if let Some(channel) = event.channel {
-        field(&mut body, "channel", channel);
+        field(out, "channel", channel);
     }
     if let Some(ttl_ms) = event.ttl_ms {
-        number(&mut body, "ttl_ms", ttl_ms);
+        number(out, "ttl_ms", ttl_ms);
     }
-    field(&mut body, "timestamp", event.timestamp);
-    body.push_str(",\"payload\":");
-    body.push_str(event.payload);
-    body.push('}');
-    body
+    field(out, "timestamp", event.timestamp);
+    out.push_str(",\"payload\":");
+    out.push_str(event.payload);
+    out.push('}');
 }
 
 /// The idempotency key of a body that [`event_body`] or [`relay_body`] made; None for anything else.

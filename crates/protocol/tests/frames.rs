@@ -269,14 +269,16 @@ fn a_baseline_resume_needs_no_field_that_the_original_lacks() {
 #[test]
 fn an_event_is_encoded_once_and_numbered_as_often_as_needed() {
     let key = Key::new("order-17").unwrap();
-    let body = encode::event_body(&encode::EventBody {
+    let mut body = String::new();
+    let event_body = encode::EventBody {
         key: &key,
         event: "chat.\"x\"",
         channel: Some("general"),
         ttl_ms: Some(50),
         timestamp: "2026-01-01T00:00:00.000Z",
         payload: r#"{"n":1}"#,
-    });
+    };
+    encode::event_body(&mut body, &event_body);
     assert_eq!(encode::body_key(&body), Some("order-17"));
     let head = encode::EventHead::new("me");
     for seq in [1, limits::MAX_SEQ] {

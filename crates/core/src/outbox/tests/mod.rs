@@ -108,7 +108,9 @@ impl Rig {
             draft = draft.key(Key::new(key).unwrap());
         }
         draft.assign_key(|| Key::new(&format!("k{n}")).unwrap());
-        let body = draft.body("now").unwrap().into();
+        let mut body = String::new();
+        draft.write_body(&mut body, "now");
+        let body = body.into();
         Entry { draft, body, reply: n }
     }
 
