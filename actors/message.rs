@@ -51,7 +51,7 @@ impl SendEvent {
 
     /// Its key, once it has one: chosen, or given when it was sent.
     #[must_use]
-    pub const fn key_ref(&self) -> Option<&Key> {
+    pub fn key_ref(&self) -> Option<&Key> {
         self.draft.key_ref()
     }
 

@@ -1,15 +1,19 @@
 //! A message before it is accepted.
 
+use std::sync::Arc;
+
 use actix_realtime_protocol::{Key, NameError, channel_name, encode, event_name, limits, nesting_exceeds};
-use bytestring::ByteString;
 use serde::Serialize;
 
-/// A message to send, its payload serialised already; cheap to clone.
+/// A message to send, its payload serialised already. A clone is the same message: it costs a count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
-    event: ByteString,
-    payload: ByteString,
-    channel: Option<ByteString>,
+pub struct Draft(Arc<Parts>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parts {
+    event: Box<str>,
+    payload: String,
+    channel: Option<Box<str>>,
     key: Option<Key>,
     chosen_key: bool,
 }
@@ -20,14 +24,16 @@ impl Draft {
     /// # Errors
     /// [`DraftError::Payload`] where the payload cannot be written as JSON.
     pub fn new<T: Serialize + ?Sized>(event: &str, payload: &T) -> Result<Self, DraftError> {
-        let json = serde_json::to_string(payload).map_err(|error| DraftError::Payload(error.to_string()))?;
-        Ok(Self { event: event.into(), payload: json.into(), channel: None, key: None, chosen_key: false })
+        let payload =
+            serde_json::to_string(payload).map_err(|error| DraftError::Payload(error.to_string()))?;
+        let event = event.into();
+        Ok(Self(Arc::new(Parts { event, payload, channel: None, key: None, chosen_key: false })))
     }
 
     /// Sends it to this channel (C-1).
     #[must_use]
     pub fn channel(mut self, channel: &str) -> Self {
-        self.channel = Some(channel.into());
+        self.parts().channel = Some(channel.into());
         self
     }
 
@@ -36,11 +42,11 @@ impl Draft {
     /// # Errors
     /// [`DraftError`] where a name breaks its rule or the payload nests too deep (F-5).
     pub fn check(&self) -> Result<(), DraftError> {
-        event_name(&self.event).map_err(DraftError::Name)?;
-        if let Some(channel) = &self.channel {
+        event_name(&self.0.event).map_err(DraftError::Name)?;
+        if let Some(channel) = &self.0.channel {
             channel_name(channel).map_err(DraftError::Name)?;
         }
-        if nesting_exceeds(&self.payload, limits::MAX_NESTING) {
+        if nesting_exceeds(&self.0.payload, limits::MAX_NESTING) {
             return Err(DraftError::TooDeep { limit: limits::MAX_NESTING });
         }
         Ok(())
@@ -49,44 +55,47 @@ impl Draft {
     /// Chooses its idempotency key: a message that waits under the same key already is the same message.
     #[must_use]
     pub fn key(mut self, key: Key) -> Self {
-        (self.key, self.chosen_key) = (Some(key), true);
+        let parts = self.parts();
+        (parts.key, parts.chosen_key) = (Some(key), true);
         self
     }
 
     /// Gives it a key if it has none yet.
-    pub fn assign_key(&mut self, make: impl FnOnce() -> Key) -> &Key {
-        self.key.get_or_insert_with(make)
+    pub fn assign_key(&mut self, make: impl FnOnce() -> Key) {
+        if self.0.key.is_none() {
+            self.parts().key = Some(make());
+        }
+    }
+
+    /// For a change; a clone that there is already keeps what it has.
+    fn parts(&mut self) -> &mut Parts {
+        Arc::make_mut(&mut self.0)
     }
 
     /// Its key, if it has one yet.
     #[must_use]
-    pub const fn key_ref(&self) -> Option<&Key> {
-        self.key.as_ref()
+    pub fn key_ref(&self) -> Option<&Key> {
+        self.0.key.as_ref()
     }
 
     /// Whether the caller chose the key.
     #[must_use]
-    pub const fn has_chosen_key(&self) -> bool {
-        self.chosen_key
+    pub fn has_chosen_key(&self) -> bool {
+        self.0.chosen_key
     }
 
     /// The event's name.
     #[must_use]
     pub fn event(&self) -> &str {
-        &self.event
+        &self.0.event
     }
 
     /// Appends its body, as the store keeps it and the wire carries it; nothing while it has no key.
     pub fn write_body(&self, out: &mut String, timestamp: &str) {
-        let Some(key) = &self.key else { return };
-        let body = encode::EventBody {
-            key,
-            event: &self.event,
-            channel: self.channel.as_deref(),
-            ttl_ms: None,
-            timestamp,
-            payload: &self.payload,
-        };
+        let Parts { event, payload, channel, key, .. } = &*self.0;
+        let Some(key) = key else { return };
+        let channel = channel.as_deref();
+        let body = encode::EventBody { key, event, channel, ttl_ms: None, timestamp, payload };
         encode::event_body(out, &body);
     }
 }
