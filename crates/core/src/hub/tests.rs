@@ -193,6 +193,7 @@ fn events_that_nobody_wants_do_not_hold_the_cursor_back() {
     assert_eq!(rig.delivered, [(3, Some(3))]);
 }
 
+// I2: a position overtakes e1, which waits for the application.
 #[test]
 fn a_position_without_an_event_waits_for_the_events_before_it() {
     let mut rig = rig();

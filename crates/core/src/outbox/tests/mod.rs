@@ -1,5 +1,6 @@
 //! The outbox against a disk that is a map, and a server that is a struct literal.
 
+mod holes;
 mod pipeline;
 mod resume;
 

@@ -20,6 +20,7 @@ fn the_answer_retires_what_the_server_has_and_everything_else_is_sent_again_in_o
     assert_eq!((rig.meta.numbering.sent(), rig.meta.numbering.acked()), (5, 2));
 }
 
+// H2: the server rejects m2, the link is cut, its mark says 2.
 // [S-1] [D-6]
 #[test]
 fn a_reject_that_was_lost_with_its_link_is_told_again_before_anything_is_retired() {
@@ -57,6 +58,7 @@ fn a_reject_that_the_server_repeats_is_told_once_whether_it_is_put_aside_or_abou
     }
 }
 
+// H4b: the ack of m1 is taken and not committed, the server loses m1 and says 0.
 // [S-1]
 #[test]
 fn an_ack_that_was_not_committed_is_void_when_the_server_says_less() {
@@ -86,6 +88,7 @@ fn a_restored_backup_is_noticed_by_a_mark_above_what_it_ever_sent() {
     assert_eq!(rig.send_all(), [8]);
 }
 
+// H3c: a number that was handed belongs to another message at the server.
 // [S-3]
 #[test]
 fn a_restored_backup_is_noticed_by_another_key_under_its_number() {
@@ -129,6 +132,7 @@ fn a_sequence_conflict_is_a_regressed_store_as_well() {
     assert_eq!(rig.send_all(), [3, 4]);
 }
 
+// H4: m1 is acked, m2 waits, the server loses m1 and says less than was acked.
 // [S-4]
 #[test]
 fn a_server_that_lost_what_it_had_acked_is_declared_and_the_rest_still_drains() {
@@ -146,6 +150,7 @@ fn a_server_that_lost_what_it_had_acked_is_declared_and_the_rest_still_drains() 
     assert_eq!(rig.events, [], "it is declared once");
 }
 
+// H5: m1 is applied, its ack lost, the mark trimmed while the client was away.
 // [S-7]
 #[test]
 fn a_session_that_the_server_forgot_leaves_the_outcome_of_what_was_handed_unknown() {
@@ -178,6 +183,7 @@ fn an_expiry_that_contradicts_its_own_epoch_is_not_believed() {
     assert_eq!(rig.send_all(), [1]);
 }
 
+// H6: m1 is enqueued by one user and the token is another's.
 //
 #[test]
 fn another_principal_gets_nothing_of_what_waits_for_the_first() {
@@ -211,6 +217,7 @@ fn an_empty_store_is_bound_to_the_new_principal_under_a_new_incarnation() {
     assert_eq!((&rig.meta.resume_token, &rig.meta.cursor), (&token, &None));
 }
 
+// I4: the first position only in memory, a crash, an event meanwhile.
 // [S-5]
 #[test]
 fn the_first_position_is_committed_before_the_session_goes_on() {
@@ -227,6 +234,7 @@ fn the_first_position_is_committed_before_the_session_goes_on() {
     );
 }
 
+// H9: a baseline server that answers no resume, and drops by number.
 // [S-0] [S-2]
 #[test]
 fn a_baseline_server_is_met_above_the_clock_and_so_is_every_later_run() {
@@ -243,6 +251,7 @@ fn a_baseline_server_is_met_above_the_clock_and_so_is_every_later_run() {
     assert_eq!(rig.send_all(), [floor, floor + 1, floor + 2]);
 }
 
+// H9: the store is wiped, m2 is number 1 again, the baseline server says that it has 1.
 // [S-0] [S-3]
 #[test]
 fn a_wiped_store_numbers_above_what_a_baseline_server_remembers() {
@@ -255,6 +264,7 @@ fn a_wiped_store_numbers_above_what_a_baseline_server_remembers() {
     assert_eq!(rig.send_all(), [remembered + 1]);
 }
 
+// H7: the rows of the highest numbers are gone, and the next message gets one of them.
 // [S-0]
 #[test]
 fn removing_the_tail_never_gives_a_number_out_twice() {

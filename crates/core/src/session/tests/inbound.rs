@@ -14,6 +14,7 @@ fn numbered_events_come_once_and_in_order_with_their_positions() {
     assert_eq!(rig.session.take_counts().duplicates, 2);
 }
 
+// I3: e2 comes without e1.
 // [S-5]
 #[test]
 fn a_jump_ends_the_link_and_what_came_before_it_is_kept() {
@@ -26,6 +27,7 @@ fn a_jump_ends_the_link_and_what_came_before_it_is_kept() {
     assert_eq!(rig.hung_up_with(), Some(CloseCode::PROTOCOL_ERROR));
 }
 
+// I2: a position overtakes e1, which waits for the application, and is committed.
 // [S-5]
 #[test]
 fn a_position_without_an_event_counts_behind_the_events_before_it() {
@@ -82,6 +84,7 @@ fn from_a_baseline_server_nothing_is_dropped_by_number_and_repeats_are_dropped_b
     assert!(rig.items().iter().all(|item| item.cursor.is_none()));
 }
 
+// I5: e1 is acked and trimmed, and the cursor not committed.
 // [D-9]
 #[test]
 fn only_a_committed_cursor_is_acked_and_once() {

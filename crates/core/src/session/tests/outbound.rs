@@ -91,6 +91,7 @@ fn a_cumulative_ack_settles_everything_up_to_it() {
     assert_eq!((counts.acked, counts.duplicate_acks), (5, 1));
 }
 
+// H7: m2 is acked before m1, and m1 alone is left.
 // [D-2] [S-0]
 #[test]
 fn single_acks_settle_only_what_is_settled_from_the_front() {
@@ -191,6 +192,7 @@ fn an_error_of_unknown_code_for_a_message_ends_the_link_and_the_fifth_puts_it_as
     }
 }
 
+// H3d: number 1 is another message's, and number 2 stands behind it on the same link.
 // [D-3]
 #[test]
 fn a_sequence_conflict_reaches_the_outbox_and_ends_the_link() {

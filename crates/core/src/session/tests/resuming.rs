@@ -138,6 +138,7 @@ fn a_server_that_does_not_answer_is_one_without_resume() {
     assert!(rig.said.contains(&Output::SessionUp));
 }
 
+// H4d: the tail is lost, the answer that says so is slow, m2 is sent without it.
 // [S-2]
 #[test]
 fn a_server_that_is_known_to_answer_is_given_more_time_and_never_taken_for_another() {
@@ -222,6 +223,7 @@ fn a_server_that_numbers_from_elsewhere_without_saying_so_is_not_followed() {
     assert_eq!(rig.hung_up_with(), Some(CloseCode::PROTOCOL_ERROR));
 }
 
+// I3: e2 comes live before the answer that has e1, or before the gap.
 // [S-5]
 #[test]
 fn a_proto_2_server_that_sends_events_before_its_answer_is_not_followed() {
