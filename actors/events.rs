@@ -1,5 +1,5 @@
 //! Receives: `Deliver`, `AskStanding` from the sequencer; `Occurred` from everybody; `AddSubscriber`, `Unsubscribe` from the front door; `Handled` from events let go.
-//! Sends: `HubSaid` to the sequencer, typed events to subscribers, counters to the metrics.
+//! Sends: `HubSaid` to the sequencer, `Told` to the outbox, typed events to subscribers, counters to the metrics.
 //! Owns: who gets which event, in which order, and what the application has (D-9).
 //! On restart: subscribers and what waits for them stay; what they let go meanwhile is looked up, and an event that was being taken is taken again.
 
@@ -65,6 +65,11 @@ pub(crate) enum HubSaid {
     Delivered { handled: u64, cursor: Option<Cursor> },
 }
 
+/// Everybody who wants this event has let go of it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Told(pub(crate) Arc<Event>);
+
 /// Held by every event of a batch: when the last one is let go, the batch is handled.
 pub(crate) struct Receipt {
     hub: WeakAddr<Events>,
@@ -95,20 +100,27 @@ pub(crate) struct Events {
     /// An event that is being taken: nobody would tell it again, should that panic.
     taking: Option<Event>,
     session: Recipient<HubSaid>,
+    outbox: Recipient<Told>,
     metrics: Recipient<Counted>,
 }
 
 impl Events {
-    pub(crate) fn new(config: &Config, session: Recipient<HubSaid>, metrics: Recipient<Counted>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        session: Recipient<HubSaid>,
+        outbox: Recipient<Told>,
+        metrics: Recipient<Counted>,
+    ) -> Self {
         let (sinks, held) = (BTreeMap::new(), BTreeMap::new());
         let machine = Hub::new(config);
-        Self { machine, sinks, held, next_subscriber: 1, taking: None, session, metrics }
+        Self { machine, sinks, held, next_subscriber: 1, taking: None, session, outbox, metrics }
     }
 
     fn drain(&mut self, ctx: &Context<Self>) {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Deliver { to, batch, events } => self.deliver(to, batch, events, ctx),
+                Output::Told(event) => self.outbox.do_send(Told(event)),
                 Output::Delivered { handled, cursor } => {
                     self.session.do_send(HubSaid::Delivered { handled, cursor });
                 }

@@ -21,7 +21,7 @@ use crate::{
         Accepted, Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError,
         SendEvent, Shutdown, ShutdownReport,
     },
-    subscribe::{EventStream, FromEvent, Subscribe},
+    subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
 };
 
@@ -153,7 +153,7 @@ impl Client {
     }
 
     /// Subscribes an actor: [`Subscribe`]. Resolves when it is in; None where the client has ended.
-    pub async fn subscribe<M: FromEvent>(&self, subscribe: Subscribe<M>) -> Option<SubscriberId> {
+    pub async fn subscribe<M: 'static>(&self, subscribe: Subscribe<M>) -> Option<SubscriberId> {
         ask(&self.0.addr, subscribe.into_order()).await
     }
 

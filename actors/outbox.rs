@@ -1,4 +1,4 @@
-//! Receives: `Enqueue`, `SetChannel`, `CountPending`, `AwaitSettled`, `WaitFor` from the front door; `OutboxOrder` from the sequencer; `Worked` from the disk; `CloseIntake`, `CloseStore` from the supervisor.
+//! Receives: `Enqueue`, `SetChannel`, `CountPending`, `AwaitSettled`, `WaitFor` from the front door; `OutboxOrder` from the sequencer; `Told` from the hub; `Worked` from the disk; `CloseIntake`, `CloseStore` from the supervisor.
 //! Sends: `Work` to the disk, `OutboxSaid` to the sequencer, `StoreNews` to the supervisor, events to the hub, answers to senders.
 //! Owns: what was accepted and is not settled: one commit in flight, the next batch collects meanwhile.
 //! On restart: it opens the store anew and believes nothing else. Senders whose answer was due get their message back as `Unknown`.
@@ -20,7 +20,7 @@ use actix_realtime_protocol::Key;
 use crate::{
     disk::{self, Order, Work, Worked},
     driver::{Later, Promise, Tick, Timer, WallClock, failpoint, now},
-    events::Occurred,
+    events::{Occurred, Told},
     metrics::OutboxCounted,
     reply::Reply,
 };
@@ -131,7 +131,9 @@ pub(crate) struct Outbox {
     rng: fastrand::Rng,
     asked: BTreeMap<u64, Asked>,
     next_number: u64,
-    settled: Vec<(LocalId, Promise<()>)>,
+    /// Who waits until everything up to a place is settled; up to which is not known before the store is open.
+    settled: Vec<(Option<LocalId>, Promise<()>)>,
+    counting: Vec<Promise<u64>>,
     closing: Closing,
     /// An order was lost to a panic: those behind it mean nothing until the session begins anew.
     deaf: bool,
@@ -157,6 +159,7 @@ impl Outbox {
             asked: BTreeMap::new(),
             next_number: 0,
             settled: Vec::new(),
+            counting: Vec::new(),
             closing: Closing::No,
             deaf: false,
             gauges: Metrics::default(),
@@ -231,7 +234,16 @@ impl Outbox {
 
     fn answer_settled(&mut self) {
         let machine = &self.machine;
-        for (_, promise) in self.settled.extract_if(.., |(through, _)| machine.is_settled(*through)) {
+        if !machine.knows_what_waits() {
+            return;
+        }
+        for promise in self.counting.drain(..) {
+            promise.into_answer().give(machine.pending());
+        }
+        let is_over = |(through, _): &mut (Option<LocalId>, Promise<()>)| {
+            machine.is_settled(*through.get_or_insert_with(|| machine.last_accepted()))
+        };
+        for (_, promise) in self.settled.extract_if(.., is_over) {
             promise.into_answer().give(());
         }
     }
@@ -266,6 +278,7 @@ impl Supervised for Outbox {
         // What the disk still answers was asked by another life.
         self.asked.clear();
         self.settled.clear();
+        self.counting.clear();
         // Were the reject of a message lost, the ack of a later one would count for it.
         self.deaf = true;
         if self.closing != Closing::No {
@@ -298,11 +311,17 @@ impl Handler<SetChannel> for Outbox {
 }
 
 impl Handler<CountPending> for Outbox {
-    type Result = u64;
+    type Result = Later<u64>;
 
-    fn handle(&mut self, _: CountPending, _: &mut Context<Self>) -> u64 {
+    fn handle(&mut self, _: CountPending, ctx: &mut Context<Self>) -> Later<u64> {
         failpoint!("outbox.CountPending");
-        self.machine.pending()
+        if self.machine.knows_what_waits() {
+            return Later::ready(self.machine.pending());
+        }
+        let (later, promise) = Later::new();
+        self.counting.push(promise);
+        ctx.notify(Look);
+        later
     }
 }
 
@@ -312,7 +331,8 @@ impl Handler<AwaitSettled> for Outbox {
     fn handle(&mut self, _: AwaitSettled, ctx: &mut Context<Self>) -> Later<()> {
         failpoint!("outbox.AwaitSettled");
         let (later, promise) = Later::new();
-        self.settled.push((self.machine.last_accepted(), promise));
+        let through = self.machine.knows_what_waits().then(|| self.machine.last_accepted());
+        self.settled.push((through, promise));
         // Answered behind this handler: before, nobody knows who asks.
         ctx.notify(Look);
         later
@@ -366,6 +386,16 @@ impl Handler<OutboxOrder> for Outbox {
             OutboxOrder::SetAside(settle) => self.machine.handle_set_aside(settle, now()),
             OutboxOrder::Cursor(cursor, urgent) => self.machine.handle_cursor(cursor, urgent, now()),
         }
+        self.drain();
+    }
+}
+
+impl Handler<Told> for Outbox {
+    type Result = ();
+
+    fn handle(&mut self, Told(event): Told, _: &mut Context<Self>) {
+        failpoint!("outbox.Told");
+        self.machine.handle_told(&event, now());
         self.drain();
     }
 }

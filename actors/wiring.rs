@@ -86,9 +86,13 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         child!(Outbox, "outbox", true, outbox_slot, move || Outbox::new(config, doors, this, clock, seed));
     }
     {
-        let (config, session, metrics) =
-            (config.clone(), sequencer.clone().recipient(), metrics.clone().recipient());
-        child!(Events, "events", true, events_slot, move || Events::new(&config, session, metrics));
+        let (config, session, told, metrics) = (
+            config.clone(),
+            sequencer.clone().recipient(),
+            outbox.clone().recipient(),
+            metrics.clone().recipient(),
+        );
+        child!(Events, "events", true, events_slot, move || Events::new(&config, session, told, metrics));
     }
     {
         let config = config.clone();

@@ -144,6 +144,27 @@ fn a_shutdown_that_runs_out_of_time_reports_what_remains_and_the_next_start_send
 }
 
 #[test]
+fn what_an_earlier_run_left_is_counted_and_waited_for_from_the_start() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        server.refuse_links(Some(OpenError::Connect(ErrorKind::ConnectionRefused)));
+        let store = MemoryStore::new();
+        let client = value(builder(&server).store(store.clone()).start_local(1));
+        client.send_all((1..=3).map(|n| message("n", n))).await;
+        client.shutdown(Duration::ZERO).await;
+        let client = value(builder(&server).store(store).start_local(2));
+        assert_eq!(client.pending_count().await, 3);
+        let again = client.clone();
+        let flushed = tokio::task::spawn_local(async move { again.flush().await });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!flushed.is_finished());
+        server.refuse_links(None);
+        value(flushed.await);
+        assert_eq!(payloads(&server), numbers(1..=3));
+    });
+}
+
+#[test]
 fn a_client_whose_handles_are_gone_ends_by_itself() {
     run(|| async {
         let server = ScriptedServer::new();

@@ -17,7 +17,7 @@ use crate::{
     event::Event,
     metrics::Metrics,
     session::{Item, Items, Standing},
-    store::Cursor,
+    store::{Cursor, Untold},
 };
 
 /// Most events given to a subscriber at once.
@@ -144,6 +144,8 @@ pub enum Output {
         /// Where the application stands, if that has changed.
         cursor: Option<Cursor>,
     },
+    /// To the outbox: everybody who wants this event has let go of it.
+    Told(Arc<Event>),
 }
 
 #[derive(Debug)]
@@ -153,6 +155,12 @@ struct Entry {
     /// Whether it came from the session, and counts there.
     counted: bool,
     claimed: bool,
+}
+
+impl Entry {
+    fn is_to_be_told(&self) -> bool {
+        self.event.as_deref().is_some_and(|event| Untold::of(event).is_some())
+    }
 }
 
 #[derive(Debug)]
@@ -378,13 +386,17 @@ impl Hub {
         let upto = slowest.unwrap_or_else(|| self.end());
         let (before, mut cursor) = (self.standing.handled, None);
         while self.first < upto {
-            if self.waiting_for_first && self.entries.front().is_some_and(|entry| entry.counted) {
+            let waits = |entry: &Entry| entry.counted || entry.is_to_be_told();
+            if self.waiting_for_first && self.entries.front().is_some_and(waits) {
                 break;
             }
             let Some(entry) = self.entries.pop_front() else { break };
             self.first += 1;
             self.standing.handled += u64::from(entry.counted);
             self.notices -= usize::from(!entry.counted && entry.event.is_some());
+            if entry.is_to_be_told() {
+                self.outputs.extend(entry.event.clone().map(Output::Told));
+            }
             if !entry.claimed && matches!(entry.event.as_deref(), Some(Event::Message(_))) {
                 self.counts.unclaimed += 1;
             }

@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::numbering::Numbering;
+use crate::{event::Event, numbering::Numbering};
 
 /// A message's place in the outbox: given at enqueue, from 1 upward, never reused and never renumbered.
 ///
@@ -116,6 +116,61 @@ pub enum Peer {
     Baseline,
 }
 
+/// What the application is still to be told: nobody would ever say it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untold {
+    /// [`Event::OutboundLost`].
+    OutboundLost {
+        /// The first number.
+        from_seq: u64,
+        /// The last.
+        to_seq: u64,
+    },
+    /// [`Event::StoreRegressed`].
+    StoreRegressed {
+        /// The first place.
+        may_repeat_from: LocalId,
+        /// The place after the last.
+        may_repeat_to: LocalId,
+    },
+}
+
+impl Untold {
+    /// The event as something to remember, where it is one.
+    pub(crate) const fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::OutboundLost { from_seq, to_seq } => {
+                Some(Self::OutboundLost { from_seq: *from_seq, to_seq: *to_seq })
+            }
+            Event::StoreRegressed { may_repeat_from, may_repeat_to } => Some(Self::StoreRegressed {
+                may_repeat_from: *may_repeat_from,
+                may_repeat_to: *may_repeat_to,
+            }),
+            Event::Message(_)
+            | Event::Gap(_)
+            | Event::Acked { .. }
+            | Event::Rejected(_)
+            | Event::StoreSetAside { .. }
+            | Event::StoreFailing { .. }
+            | Event::Connection(_)
+            | Event::ChannelJoined { .. }
+            | Event::ChannelRefused { .. }
+            | Event::Metrics(_) => None,
+        }
+    }
+
+    /// It as the event that it is.
+    pub(crate) const fn event(&self) -> Event {
+        match *self {
+            Self::OutboundLost { from_seq, to_seq } => Event::OutboundLost { from_seq, to_seq },
+            Self::StoreRegressed { may_repeat_from, may_repeat_to } => {
+                Event::StoreRegressed { may_repeat_from, may_repeat_to }
+            }
+        }
+    }
+}
+
 /// All that the store keeps beside the messages: small, and written whole in every commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -144,6 +199,9 @@ pub struct Meta {
     /// What is known of each endpoint, by its address without query.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub endpoints: BTreeMap<String, Peer>,
+    /// What the application has not let go of yet, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<Untold>,
 }
 
 impl Meta {
@@ -160,6 +218,7 @@ impl Meta {
             cursor: None,
             channels: BTreeSet::new(),
             endpoints: BTreeMap::new(),
+            untold: Vec::new(),
         }
     }
 }

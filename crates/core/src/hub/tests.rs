@@ -14,6 +14,7 @@ struct Rig {
     hub: Hub,
     given: BTreeMap<SubscriberId, Vec<(u64, Vec<String>)>>,
     delivered: Vec<(u64, Option<u64>)>,
+    told: Vec<Event>,
 }
 
 fn rig() -> Rig {
@@ -50,7 +51,12 @@ fn name(event: &Event) -> String {
 
 impl Rig {
     fn with(config: crate::config::ConfigBuilder) -> Self {
-        Self { hub: Hub::new(&config.build().unwrap()), given: BTreeMap::new(), delivered: vec![] }
+        Self {
+            hub: Hub::new(&config.build().unwrap()),
+            given: BTreeMap::new(),
+            delivered: vec![],
+            told: vec![],
+        }
     }
 
     fn drain(&mut self) {
@@ -63,6 +69,7 @@ impl Rig {
                 Output::Delivered { handled, cursor } => {
                     self.delivered.push((handled, cursor.map(|cursor| cursor.seq)));
                 }
+                Output::Told(event) => self.told.push((*event).clone()),
             }
         }
     }
@@ -297,4 +304,24 @@ fn what_follows_something_that_was_lost_is_not_taken_until_that_is_said_again() 
     rig.hub.handle_items(after(1, 2));
     rig.hub.handle_items(after(2, 3));
     assert_eq!(rig.hub.standing().cursor.as_ref().map(|cursor| cursor.seq), Some(3));
+}
+
+// [S-4]
+#[test]
+fn a_loss_counts_as_told_once_the_slowest_subscriber_has_let_go_of_it_and_not_before_there_is_one() {
+    let mut rig = rig();
+    let lost = Event::OutboundLost { from_seq: 1, to_seq: 2 };
+    rig.event(lost.clone());
+    assert_eq!(rig.told, [], "nobody has heard it");
+    let (one, two) = (SubscriberId(1), SubscriberId(2));
+    rig.subscribe(one, Filter::default());
+    rig.event(lost.clone());
+    rig.subscribe(two, Filter::default());
+    rig.event(lost.clone());
+    while !rig.given[&one].is_empty() {
+        rig.handle_one(one);
+    }
+    assert_eq!(rig.told, [lost.clone(), lost.clone()], "the third is still with the other");
+    rig.handle_one(two);
+    assert_eq!(rig.told, [lost.clone(), lost.clone(), lost]);
 }

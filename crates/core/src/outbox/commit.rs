@@ -8,8 +8,11 @@ use super::{
 };
 use crate::{
     event::{Event, Rejection},
-    store::{Commit, Committed, LocalId, Meta, Opened, Peer, Row, Settle, StoreError},
+    store::{Commit, Committed, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Untold},
 };
+
+/// Most notices that are remembered for an application that does not listen.
+const MAX_UNTOLD: usize = 64;
 
 /// A commit that the store is carrying out, and what depends on it.
 #[derive(Debug)]
@@ -91,6 +94,9 @@ impl<R, W> Outbox<R, W> {
             waiting,
         };
         let decision = reconcile(&mut self.meta, &pending.answer, key, &around);
+        self.meta.untold.extend(decision.events.iter().filter_map(Untold::of));
+        let too_many = self.meta.untold.len().saturating_sub(MAX_UNTOLD);
+        self.meta.untold.drain(..too_many);
         // A retirement that is not committed is void: the server has just said what it has (S-1).
         self.wants.retire = None;
         self.settled_through = LocalId(0);
@@ -284,6 +290,10 @@ impl<R, W> Outbox<R, W> {
             return self.give_up(text.into());
         }
         self.state = State::Ready;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            // Told in an earlier life of this process or another one, and perhaps not heard.
+            self.outputs.extend(opened.meta.untold.iter().map(|untold| Output::Event(untold.event())));
+        }
         if let Some(path) = opened.set_aside {
             // Another store: what the old one had settled says nothing about this one.
             (self.settled_through, self.wants.retire, self.wants.cursor) = (LocalId(0), None, None);

@@ -249,6 +249,8 @@ pub struct Outbox<R, W> {
     state: State,
     meta: Meta,
     opened_at: u64,
+    /// Whether the store was opened before in this life.
+    has_begun: bool,
     committed_next: LocalId,
     holes: BTreeSet<LocalId>,
     in_flight: Option<InFlight<R>>,
@@ -283,6 +285,7 @@ impl<R, W> Outbox<R, W> {
             state: State::Opening { failing: None },
             meta,
             opened_at: 0,
+            has_begun: false,
             committed_next: next,
             holes: BTreeSet::new(),
             in_flight: None,
@@ -332,6 +335,12 @@ impl<R, W> Outbox<R, W> {
         // Once a retirement is on its way to the disk, holes below the head are there until it has arrived.
         let unsettled = numbering.head().max(self.settled_through.next());
         numbering.next().0.saturating_sub(unsettled.0) - self.holes.range(unsettled..).count() as u64
+    }
+
+    /// Whether it is known what waits: not before the store has been opened for the first time.
+    #[must_use]
+    pub const fn knows_what_waits(&self) -> bool {
+        self.has_begun || matches!(self.state, State::Closed(_))
     }
 
     /// Whether everything accepted is settled, and committed as such.
@@ -517,6 +526,15 @@ impl<R, W> Outbox<R, W> {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.begin_commit(now);
+    }
+
+    /// The application has let go of this event: it need not be remembered any more.
+    pub fn handle_told(&mut self, event: &Event, now: Instant) {
+        let before = self.meta.untold.len();
+        self.meta.untold.retain(|untold| untold.event() != *event);
+        if self.meta.untold.len() != before {
+            self.flush_later(now);
+        }
     }
 
     fn flush_later(&mut self, now: Instant) {

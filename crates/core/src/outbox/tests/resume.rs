@@ -170,6 +170,30 @@ fn a_session_that_the_server_forgot_leaves_the_outcome_of_what_was_handed_unknow
     assert_eq!(rig.send_all(), [4]);
 }
 
+// [S-4] [S-3]
+#[test]
+fn a_loss_and_a_regression_are_told_at_every_start_until_the_application_has_heard_of_them() {
+    let lost = Event::OutboundLost { from_seq: 1, to_seq: 1 };
+    let regressed = Event::StoreRegressed { may_repeat_from: LocalId(2), may_repeat_to: LocalId(2) };
+    let mut rig = rig();
+    rig.accept([1]);
+    rig.answer(says(proto2(0, None)));
+    rig.answer(says(proto2(1, Some("k1"))));
+    rig.events.clear();
+    rig.answer(says(proto2(0, None)));
+    rig.answer(Answer::SeqConflict);
+    assert_eq!(rig.events, [lost.clone(), regressed.clone()]);
+    let mut rig = rig.restart();
+    assert_eq!(rig.events, [lost.clone(), regressed.clone()]);
+    rig.outbox.handle_told(&lost, rig.now);
+    rig.commit_lazily();
+    let mut rig = rig.restart();
+    assert_eq!(rig.events, std::slice::from_ref(&regressed));
+    rig.outbox.handle_told(&regressed, rig.now);
+    rig.commit_lazily();
+    assert_eq!(rig.restart().events, []);
+}
+
 // [S-7]
 #[test]
 fn an_expiry_that_contradicts_its_own_epoch_is_not_believed() {
