@@ -66,6 +66,8 @@ pub enum Broken {
     HotLoop,
     /// Something grew beyond its bound.
     Unbounded,
+    /// Two runs of one seed differ.
+    Unrepeatable,
     /// A secret was shown.
     SecretShown,
 }

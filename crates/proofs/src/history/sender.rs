@@ -35,6 +35,8 @@ pub struct Sender {
     /// Accepted, and the store went back behind them.
     set_back: BTreeSet<u64>,
     may_repeat: BTreeSet<u64>,
+    /// Accepted before the client began to count anew: what of it is acked, it does not know any more.
+    before_regression: BTreeSet<u64>,
     lost: Vec<RangeInclusive<u64>>,
     regressions_told: u64,
     restores: u64,
@@ -82,6 +84,7 @@ impl Sender {
     /// The store went back in time, and the client has noticed: these may be applied again.
     pub fn told_regressed(&mut self, may_repeat: impl IntoIterator<Item = u64>) {
         self.regressions_told += 1;
+        self.before_regression.clone_from(&self.accepted);
         self.may_repeat.extend(may_repeat);
     }
 
@@ -173,7 +176,7 @@ impl Sender {
                         Some(wire) => self.lost.iter().any(|seqs| seqs.contains(&wire.seq)),
                         None => !self.lost.is_empty(),
                     };
-                    if !ever.iter().any(told) {
+                    if !ever.iter().any(told) && !self.before_regression.contains(number) {
                         silently.push(number);
                     }
                 }

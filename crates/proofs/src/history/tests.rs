@@ -90,6 +90,23 @@ fn a_loss_of_the_servers_is_to_be_told_by_its_numbers() {
 }
 
 #[test]
+fn a_loss_of_what_was_acked_before_a_regression_need_not_be_told_and_a_later_one_must_be() {
+    let mut history = good();
+    let sender = history.sender('a');
+    let backup = sender.backup();
+    sender.restored(&backup);
+    sender.told_regressed([]);
+    send(&mut history, 5);
+    apply(&mut history, 5);
+    see(&mut history, 5);
+    history.log.lost_all_but(3);
+    gap(&mut history);
+    let broken = history.check();
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].text.ends_with("nobody was told: 5"), "{broken:?}");
+}
+
+#[test]
 fn what_the_server_lost_and_got_again_is_not_lost() {
     let mut history = good();
     history.log.lost_all_but(2);

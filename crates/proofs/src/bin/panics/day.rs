@@ -45,6 +45,7 @@ impl Day {
         self.bad_links(&client).await?;
         self.held_back(&client).await?;
         self.away(&client).await?;
+        self.forgotten(&client).await?;
         self.close(client).await?;
         let again = self.start(2).await?;
         self.send(&again, 1).await?;
@@ -200,6 +201,17 @@ impl Day {
         self.settle(client).await
     }
 
+    /// A server that has lost its disk: the client must be told, and go on.
+    async fn forgotten(&mut self, client: &Client) -> Result<(), String> {
+        self.all_heard().await?;
+        // What was acked is retired by now: sent again, the server would not know it any more.
+        sleep(Duration::from_secs(5)).await;
+        self.server.forget();
+        self.send(client, 2).await?;
+        self.publish(2)?;
+        self.settle(client).await
+    }
+
     async fn away(&mut self, client: &Client) -> Result<(), String> {
         self.until(|| client.disconnect(), |state| matches!(state, ConnectionState::Disconnected { .. }))
             .await?;
@@ -209,7 +221,7 @@ impl Day {
         self.settle(client).await
     }
 
-    async fn close(&self, client: Client) -> Result<(), String> {
+    async fn all_heard(&self) -> Result<(), String> {
         let heard = async {
             while self.heard.borrow().len() < usize::try_from(self.published).unwrap_or(usize::MAX) {
                 sleep(Duration::from_secs(1)).await;
@@ -219,7 +231,11 @@ impl Day {
             let heard = self.heard.borrow();
             let missing = (1..=self.published).find(|n| !heard.contains(n)).unwrap_or(0);
             format!("{} of {} published were heard, {missing} was not", heard.len(), self.published)
-        })?;
+        })
+    }
+
+    async fn close(&self, client: Client) -> Result<(), String> {
+        self.all_heard().await?;
         let closed = client.shutdown(Duration::from_secs(10));
         let report = timeout(PATIENCE, closed).await.map_err(|_| "it does not shut down".to_owned())?;
         if report.remaining > 0 {

@@ -10,6 +10,8 @@ pub(crate) fn read() -> Result<Vec<&'static str>, String> {
     for file in files {
         let path = file.map_err(|error| error.to_string())?.path();
         let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let source = code.collect::<Vec<_>>().join("\n");
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let found: Vec<_> = source.split('"').filter(|literal| is_site(literal, &name)).collect();
         let handlers =
