@@ -191,7 +191,9 @@ impl Sender {
                 format!("the server lost these, nobody was told: {}", some(&silently)),
             );
         }
-        let stored = |n: &u64| places(*n).is_some() || self.aside.contains_key(n);
+        // A store that was set back has lost what it had put aside.
+        let stored =
+            |n: &u64| places(*n).is_some() || self.aside.contains_key(n) || self.set_back.contains(n);
         let unfounded: Vec<_> = self.acked.iter().filter(|n| !stored(n)).collect();
         if !unfounded.is_empty() {
             fault(Broken::AckedNotStored, format!("told acked, and never in the log: {}", some(&unfounded)));

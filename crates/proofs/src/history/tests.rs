@@ -77,6 +77,19 @@ fn an_ack_for_what_the_log_never_held_is_unfounded() {
 }
 
 #[test]
+fn an_ack_for_what_was_put_aside_in_a_store_that_was_set_back_is_not_judged() {
+    let mut history = good();
+    let backup = history.sender('a').backup();
+    (5..=6).for_each(|number| send(&mut history, number));
+    history.sender('a').acked(5);
+    history.sender('a').restored(&backup);
+    assert_eq!(broken(&history), []);
+    send(&mut history, 7);
+    history.sender('a').acked(7);
+    assert_eq!(broken(&history), [Broken::Lost, Broken::AckedNotStored]);
+}
+
+#[test]
 fn a_loss_of_the_servers_is_to_be_told_by_its_numbers() {
     let mut history = good();
     history.log.lost_all_but(2);
