@@ -418,8 +418,9 @@ impl Handler<Worked> for Outbox {
             (Asked::Exception(id, waiter), disk::Outcome::Found(Ok(found))) => {
                 self.machine.handle_exception(id, found, waiter);
             }
-            // Not known now: whoever waits asks again.
-            (Asked::Exception(_, waiter), disk::Outcome::Found(Err(_))) => drop(waiter),
+            (Asked::Exception(id, waiter), disk::Outcome::Found(Err(error))) => {
+                self.machine.handle_exception_failed(id, &error, waiter);
+            }
             (Asked::Close, disk::Outcome::Closed(result)) => {
                 let (remaining, in_order) = (self.machine.pending(), result.is_ok());
                 self.doors.supervisor.do_send(StoreNews::Closed { remaining, in_order });

@@ -7,7 +7,7 @@ use super::{
     Stored, Wants, mark_to_look_up, reconcile, tail::Tail,
 };
 use crate::{
-    event::{Event, Rejection},
+    event::Event,
     store::{Commit, Committed, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Untold},
 };
 
@@ -233,23 +233,6 @@ impl<R, W> Outbox<R, W> {
         }
     }
 
-    fn tell_aside(&mut self, settle: Settle) {
-        let Settle { id, verdict, code } = settle;
-        self.counts.set_aside += 1;
-        for waiter in self.waiters.remove(&id).into_iter().flatten() {
-            self.outputs
-                .push_back(Output::Ended(waiter, super::Outcome::SetAside { verdict, code: code.clone() }));
-        }
-        self.outputs.push_back(Output::Event(Event::Rejected(Rejection { id, verdict, code })));
-    }
-
-    fn end_waiters(&mut self, through: LocalId) {
-        let later = self.waiters.split_off(&through.next());
-        let ended = std::mem::replace(&mut self.waiters, later);
-        let waiters = ended.into_values().flatten();
-        self.outputs.extend(waiters.map(|waiter| Output::Ended(waiter, super::Outcome::Acked)));
-    }
-
     /// The store failed: whether the commit in flight happened is known only when it is open again.
     pub(super) fn store_failed(&mut self, error: &StoreError) {
         let text: Arc<str> = describe(error).into();
@@ -294,11 +277,13 @@ impl<R, W> Outbox<R, W> {
             // Told in an earlier life of this process or another one, and perhaps not heard.
             self.outputs.extend(opened.meta.untold.iter().map(|untold| Output::Event(untold.event())));
         }
+        let is_another = opened.set_aside.is_some();
         if let Some(path) = opened.set_aside {
             // Another store: what the old one had settled says nothing about this one.
             (self.settled_through, self.wants.retire, self.wants.cursor) = (LocalId(0), None, None);
             self.wants.settle.clear();
-            self.waiters.clear();
+            let wanted = std::mem::take(&mut self.meta.channels).into_iter();
+            self.wants.channels.splice(0..0, wanted.map(|channel| (channel, true)));
             self.outputs.push_back(Output::Event(Event::StoreSetAside { path }));
         }
         self.meta = opened.meta;
@@ -321,6 +306,7 @@ impl<R, W> Outbox<R, W> {
                 self.wants.channels.push((channel, true));
             }
         }
+        self.ask_again(is_another);
         // The channels first, so that the first resume names them.
         self.begin_commit(now);
         self.answer_prepare();

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod commit;
+mod ends;
 mod pages;
 mod reconcile;
 mod tail;
@@ -29,7 +30,7 @@ use crate::{
     draft::Draft,
     event::Event,
     metrics::Metrics,
-    store::{Commit, Cursor, Exception, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Verdict},
+    store::{Commit, Cursor, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Verdict},
 };
 
 /// Most bytes of recent messages that are kept in memory to be sent without reading them back.
@@ -265,6 +266,8 @@ pub struct Outbox<R, W> {
     prepare: Option<u64>,
     settled_through: LocalId,
     waiters: BTreeMap<LocalId, Vec<W>>,
+    /// Who asked for a message's end while the store could not tell.
+    unanswered: Vec<(LocalId, W)>,
     outputs: VecDeque<Output<R, W>>,
     counts: Metrics,
 }
@@ -300,6 +303,7 @@ impl<R, W> Outbox<R, W> {
             prepare: None,
             settled_through: LocalId(0),
             waiters: BTreeMap::new(),
+            unanswered: Vec::new(),
             outputs: VecDeque::from([Output::Open]),
             counts: Metrics::default(),
         }
@@ -444,29 +448,6 @@ impl<R, W> Outbox<R, W> {
         self.wants.answer.take_if(|pending| !pending.answer.outlives_its_link());
     }
 
-    /// Every message up to this place is settled. Committed lazily: until then a crash means a repeat, not a loss.
-    pub fn handle_settled(&mut self, through: LocalId, now: Instant) {
-        if through < self.meta.numbering.head() || through <= self.settled_through {
-            return;
-        }
-        self.settled_through = through;
-        self.wants.retire = Some(through);
-        let mut later = self.waiters.split_off(&through.next());
-        std::mem::swap(&mut later, &mut self.waiters);
-        for (id, waiters) in later {
-            if self.is_aside(id) {
-                self.waiters.insert(id, waiters);
-            } else {
-                self.outputs.extend(waiters.into_iter().map(|waiter| Output::Ended(waiter, Outcome::Acked)));
-            }
-        }
-        self.outputs.push_back(Output::Event(Event::Acked { through }));
-        self.flush_later(now);
-        if self.bounds.admit_waiting(self.stored()) {
-            self.begin_commit(now);
-        }
-    }
-
     fn is_aside(&self, id: LocalId) -> bool {
         let in_flight = self.in_flight.as_ref().is_some_and(|commit| commit.puts_aside(id));
         in_flight || self.holes.contains(&id) || self.wants.settle.iter().any(|settle| settle.id == id)
@@ -494,24 +475,6 @@ impl<R, W> Outbox<R, W> {
     pub fn handle_channel(&mut self, channel: String, wanted: bool, now: Instant) {
         self.wants.channels.push((channel, wanted));
         self.begin_commit(now);
-    }
-
-    /// Somebody wants to know how a message ends.
-    pub fn handle_wait(&mut self, id: LocalId, waiter: W) {
-        if id > self.settled_through && id >= self.meta.numbering.head() {
-            self.waiters.entry(id).or_default().push(waiter);
-        } else {
-            self.outputs.push_back(Output::FindException(id, waiter));
-        }
-    }
-
-    /// The answer to [`Output::FindException`]: what is settled and not put aside was acked.
-    pub fn handle_exception(&mut self, id: LocalId, found: Option<Exception>, waiter: W) {
-        let outcome = match found.filter(|exception| exception.row.id == id) {
-            Some(Exception { verdict, code, .. }) => Outcome::SetAside { verdict, code },
-            None => Outcome::Acked,
-        };
-        self.outputs.push_back(Output::Ended(waiter, outcome));
     }
 
     /// The client shuts down: what is not in a commit yet is refused, what is settled is committed at once.

@@ -1,5 +1,6 @@
 //! The outbox against a disk that is a map, and a server that is a struct literal.
 
+mod failures;
 mod holes;
 mod pipeline;
 mod resume;
@@ -15,7 +16,7 @@ use super::*;
 use crate::{
     config::{ConfigBuilder, Overflow},
     event::Rejection,
-    store::{Committed, Fresh, ResumeToken},
+    store::{Committed, Exception, Fresh, ResumeToken},
 };
 
 type Machine = Outbox<u32, &'static str>;
@@ -28,6 +29,7 @@ struct Rig {
     rows: BTreeMap<LocalId, Row>,
     holes: BTreeSet<LocalId>,
     keys: BTreeMap<String, LocalId>,
+    aside: BTreeMap<LocalId, Exception>,
     commit: Option<Commit>,
     pages: Vec<Page>,
     replies: Vec<(u32, Result<u64, Refusal>)>,
@@ -65,6 +67,7 @@ impl Rig {
             rows: BTreeMap::new(),
             holes: BTreeSet::new(),
             keys: BTreeMap::new(),
+            aside: BTreeMap::new(),
             commit: None,
             pages: vec![],
             replies: vec![],
@@ -143,7 +146,10 @@ impl Rig {
             self.rows.insert(row.id, row);
         }
         for settle in commit.settle {
-            self.rows.remove(&settle.id);
+            if let Some(row) = self.rows.remove(&settle.id) {
+                let exception = Exception { row, verdict: settle.verdict, code: settle.code };
+                self.aside.insert(settle.id, exception);
+            }
             self.holes.insert(settle.id);
         }
         if let Some(through) = commit.retire {
@@ -188,7 +194,9 @@ impl Rig {
                         .collect();
                     self.outbox.handle_read(purpose, Ok(rows), self.now);
                 }
-                Output::FindException(id, waiter) => self.outbox.handle_exception(id, None, waiter),
+                Output::FindException(id, waiter) => {
+                    self.outbox.handle_exception(id, self.aside.get(&id).cloned(), waiter);
+                }
                 Output::Replies(replies) => self.replies.extend(
                     replies.into_iter().map(|(n, result)| (n, result.map(|s| s.id.0).map_err(|r| r.reason))),
                 ),

@@ -1,0 +1,96 @@
+//! Who waits for the end of a message, and how it is told.
+
+use std::time::Instant;
+
+use super::{Outbox, Outcome, Output, State};
+use crate::{
+    event::{Event, Rejection},
+    store::{Exception, LocalId, Settle, StoreError, Verdict},
+};
+
+impl<R, W> Outbox<R, W> {
+    /// Somebody wants to know how a message ends.
+    pub fn handle_wait(&mut self, id: LocalId, waiter: W) {
+        if !matches!(self.state, State::Ready) {
+            // What waits, and what was settled, is known once the store is read.
+            self.unanswered.push((id, waiter));
+        } else if id >= self.meta.numbering.next() {
+            // Of a store that was set aside: this one never had it.
+            self.outputs.push_back(Output::Ended(waiter, gone()));
+        } else if id > self.settled_through && id >= self.meta.numbering.head() && !self.holes.contains(&id) {
+            self.waiters.entry(id).or_default().push(waiter);
+        } else {
+            self.outputs.push_back(Output::FindException(id, waiter));
+        }
+    }
+
+    /// The answer to [`Output::FindException`]: what is settled and not put aside was acked.
+    pub fn handle_exception(&mut self, id: LocalId, found: Option<Exception>, waiter: W) {
+        let outcome = match found.filter(|exception| exception.row.id == id) {
+            Some(Exception { verdict, code, .. }) => Outcome::SetAside { verdict, code },
+            None => Outcome::Acked,
+        };
+        self.outputs.push_back(Output::Ended(waiter, outcome));
+    }
+
+    /// The store failed over [`Output::FindException`]: it is asked again once it is open.
+    pub fn handle_exception_failed(&mut self, id: LocalId, error: &StoreError, waiter: W) {
+        self.unanswered.push((id, waiter));
+        self.store_failed(error);
+    }
+
+    /// The store is open, and another one than before where it was set aside.
+    pub(super) fn ask_again(&mut self, is_another: bool) {
+        if is_another {
+            let waiters = std::mem::take(&mut self.waiters).into_values().flatten();
+            let unanswered = std::mem::take(&mut self.unanswered).into_iter().map(|(_, waiter)| waiter);
+            self.outputs.extend(waiters.chain(unanswered).map(|waiter| Output::Ended(waiter, gone())));
+        }
+        for (id, waiter) in std::mem::take(&mut self.unanswered) {
+            self.handle_wait(id, waiter);
+        }
+    }
+
+    /// Every message up to this place is settled. Committed lazily: until then a crash means a repeat, not a loss.
+    pub fn handle_settled(&mut self, through: LocalId, now: Instant) {
+        if through < self.meta.numbering.head() || through <= self.settled_through {
+            return;
+        }
+        self.settled_through = through;
+        self.wants.retire = Some(through);
+        let mut later = self.waiters.split_off(&through.next());
+        std::mem::swap(&mut later, &mut self.waiters);
+        for (id, waiters) in later {
+            if self.is_aside(id) {
+                self.waiters.insert(id, waiters);
+            } else {
+                self.outputs.extend(waiters.into_iter().map(|waiter| Output::Ended(waiter, Outcome::Acked)));
+            }
+        }
+        self.outputs.push_back(Output::Event(Event::Acked { through }));
+        self.flush_later(now);
+        if self.bounds.admit_waiting(self.stored()) {
+            self.begin_commit(now);
+        }
+    }
+
+    pub(super) fn tell_aside(&mut self, settle: Settle) {
+        let Settle { id, verdict, code } = settle;
+        self.counts.set_aside += 1;
+        for waiter in self.waiters.remove(&id).into_iter().flatten() {
+            self.outputs.push_back(Output::Ended(waiter, Outcome::SetAside { verdict, code: code.clone() }));
+        }
+        self.outputs.push_back(Output::Event(Event::Rejected(Rejection { id, verdict, code })));
+    }
+
+    pub(super) fn end_waiters(&mut self, through: LocalId) {
+        let later = self.waiters.split_off(&through.next());
+        let ended = std::mem::replace(&mut self.waiters, later);
+        let waiters = ended.into_values().flatten();
+        self.outputs.extend(waiters.map(|waiter| Output::Ended(waiter, Outcome::Acked)));
+    }
+}
+
+fn gone() -> Outcome {
+    Outcome::SetAside { verdict: Verdict::OutcomeUnknown, code: "store_set_aside".to_owned() }
+}

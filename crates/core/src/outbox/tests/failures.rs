@@ -1,0 +1,95 @@
+//! What becomes of questions, answers and messages when the store fails, or a link goes, at a bad moment.
+
+use std::io;
+
+use super::*;
+
+fn broken() -> StoreError {
+    StoreError::Io(io::ErrorKind::Other.into())
+}
+
+fn settle(id: u64) -> Settle {
+    Settle { id: LocalId(id), verdict: Verdict::Rejected, code: "no".into() }
+}
+
+#[test]
+fn a_question_for_an_end_that_comes_before_the_store_is_open_waits_for_it() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.answer(says(proto2(0, None)));
+    rig.settled(1);
+    rig.commit_lazily();
+    // The actor has panicked: its next life is asked before it has read the store.
+    let mut rig = Rig { outbox: Rig::closed(settings()).outbox, ..rig };
+    rig.outbox.handle_wait(LocalId(1), "one");
+    rig.outbox.handle_wait(LocalId(2), "two");
+    rig.drain();
+    assert_eq!(rig.ended, []);
+    rig.open();
+    assert_eq!(rig.ended, [("one", Outcome::Acked)]);
+}
+
+#[test]
+fn a_question_for_an_end_that_the_store_fails_over_is_asked_again_once_it_is_open() {
+    let mut rig = rig();
+    rig.accept([1]);
+    rig.answer(says(proto2(0, None)));
+    rig.settled(1);
+    rig.commit_lazily();
+    let opens = rig.opens_asked;
+    rig.outbox.handle_exception_failed(LocalId(1), &broken(), "one");
+    rig.drain();
+    assert_eq!((rig.opens_asked, &rig.ended[..]), (opens + 1, &[][..]));
+    rig.open();
+    assert_eq!(rig.ended, [("one", Outcome::Acked)]);
+}
+
+#[test]
+fn a_message_of_a_store_that_was_set_aside_ends_as_unknown() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.outbox.handle_wait(LocalId(2), "two");
+    rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
+    let fresh = Fresh { client_id: "me".into(), incarnation: "i9".into() };
+    let opened = Opened {
+        meta: Meta::fresh(&fresh),
+        stored_bytes: 0,
+        holes: vec![],
+        set_aside: Some("outbox.redb.damaged-1".into()),
+    };
+    rig.outbox.handle_opened(Ok(opened), 1_700_000_000, rig.now);
+    rig.drain();
+    let unknown = || Outcome::SetAside { verdict: Verdict::OutcomeUnknown, code: "store_set_aside".into() };
+    assert_eq!(rig.ended, [("two", unknown()), ("nine", unknown())]);
+}
+
+#[test]
+fn a_store_that_was_set_aside_takes_the_wanted_channels_along() {
+    let mut rig = rig();
+    rig.outbox.handle_channel("joined".into(), true, rig.now);
+    rig.drain();
+    rig.sync();
+    rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
+    rig.meta = Meta::fresh(&Fresh { client_id: "me".into(), incarnation: "i9".into() });
+    let set_aside = Some("outbox.redb.damaged-1".into());
+    let opened = Opened { meta: rig.meta.clone(), stored_bytes: 0, holes: vec![], set_aside };
+    rig.outbox.handle_opened(Ok(opened), 1_700_000_000, rig.now);
+    rig.drain();
+    rig.sync();
+    assert!(rig.meta.channels.contains("joined"));
+}
+
+// [F-3]
+#[test]
+fn whoever_asks_for_a_message_that_is_aside_behind_one_that_waits_is_told_at_once() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.answer(says(proto2(0, None)));
+    rig.outbox.handle_set_aside(settle(2), rig.now);
+    rig.drain();
+    rig.sync();
+    rig.outbox.handle_wait(LocalId(2), "two");
+    rig.drain();
+    let aside = Outcome::SetAside { verdict: Verdict::Rejected, code: "no".into() };
+    assert_eq!(rig.ended, [("two", aside)]);
+}
