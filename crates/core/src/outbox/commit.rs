@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    store::{Commit, Committed, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Untold},
+    store::{Commit, Committed, LocalId, Opened, Peer, Row, Settle, StoreError, Untold},
 };
 
 /// Most notices that are remembered for an application that does not listen.
@@ -312,8 +312,18 @@ impl<R, W> Outbox<R, W> {
         self.answer_prepare();
     }
 
+    /// Whether the store, as it was found, is what this commit makes of it.
+    fn has_happened(&self, commit: &Commit) -> bool {
+        // An open changes nothing else than the count of opens. To put messages aside changes nothing but the rows.
+        let mut expected = commit.meta.clone();
+        expected.incarnation.opens = self.meta.incarnation.opens;
+        let head = self.meta.numbering.head();
+        let is_gone = |settle: &Settle| settle.id < head || self.holes.contains(&settle.id);
+        expected == self.meta && commit.settle.iter().all(is_gone)
+    }
+
     fn resolve(&mut self, uncertain: InFlight<R>) {
-        if happened(&uncertain.commit.meta, &self.meta) {
+        if self.has_happened(&uncertain.commit) {
             let (missing, kept): (Vec<_>, Vec<_>) = uncertain
                 .entries
                 .into_iter()
@@ -349,13 +359,6 @@ impl<R, W> Outbox<R, W> {
             }
         }
     }
-}
-
-/// Whether the store's state is that of this commit; an open changes nothing else than the count of opens.
-fn happened(committed: &Meta, found: &Meta) -> bool {
-    let mut expected = committed.clone();
-    expected.incarnation.opens = found.incarnation.opens;
-    expected == *found
 }
 
 fn describe(error: &StoreError) -> String {

@@ -12,6 +12,25 @@ fn settle(id: u64) -> Settle {
     Settle { id: LocalId(id), verdict: Verdict::Rejected, code: "no".into() }
 }
 
+// [D-6]
+#[test]
+fn a_message_whose_putting_aside_did_not_happen_is_put_aside_again() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.answer(says(proto2(0, None)));
+    rig.outbox.handle_set_aside(settle(1), rig.now);
+    rig.drain();
+    assert!(rig.commit.take().is_some(), "and it never reaches the disk");
+    rig.outbox.handle_committed(Err(broken()), rig.now);
+    rig.drain();
+    rig.open();
+    assert!(rig.commit.is_some(), "nothing but the row says whether it happened");
+    rig.sync();
+    assert!(rig.holes.contains(&LocalId(1)) && !rig.rows.contains_key(&LocalId(1)));
+    let told = rig.events.iter().filter(|event| matches!(event, Event::Rejected(_))).count();
+    assert_eq!(told, 1);
+}
+
 #[test]
 fn a_question_for_an_end_that_comes_before_the_store_is_open_waits_for_it() {
     let mut rig = rig();
