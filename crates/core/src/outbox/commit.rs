@@ -235,6 +235,15 @@ impl<R, W> Outbox<R, W> {
 
     /// The store failed: whether the commit in flight happened is known only when it is open again.
     pub(super) fn store_failed(&mut self, error: &StoreError) {
+        if matches!(self.state, State::Ready) {
+            return self.reopen(error);
+        }
+        // One failure is enough to open it once; what was asked before that is answered with failures too.
+        (self.reading_page, self.reading_key) = (false, false);
+    }
+
+    /// Opens the store, again where that has failed.
+    pub(super) fn reopen(&mut self, error: &StoreError) {
         let text: Arc<str> = describe(error).into();
         self.counts.store_errors += 1;
         (self.reading_page, self.reading_key, self.pull) = (false, false, None);

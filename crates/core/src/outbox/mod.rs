@@ -507,7 +507,7 @@ impl<R, W> Outbox<R, W> {
     /// The store has been opened, or has failed to.
     pub fn handle_opened(&mut self, opened: Result<Opened, StoreError>, unix_seconds: u64, now: Instant) {
         match opened {
-            Err(error) => self.store_failed(&error),
+            Err(error) => self.reopen(&error),
             Ok(opened) => self.begin(opened, unix_seconds, now),
         }
     }

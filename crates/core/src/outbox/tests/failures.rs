@@ -12,6 +12,26 @@ fn settle(id: u64) -> Settle {
     Settle { id: LocalId(id), verdict: Verdict::Rejected, code: "no".into() }
 }
 
+// [D-1]
+#[test]
+fn a_store_that_fails_over_two_questions_is_opened_once() {
+    let mut rig = rig();
+    rig.accept([1]);
+    let mut rig = rig.restart();
+    rig.answer(says(proto2(0, None)));
+    // A page is read, and behind a commit that fails the disk answers that it is not open.
+    rig.answers_reads = false;
+    rig.pull(1, 10);
+    let purpose = rig.asked_reads.pop().unwrap();
+    rig.offer([2]);
+    rig.commit = None;
+    let opens = rig.opens_asked;
+    rig.outbox.handle_committed(Err(broken()), rig.now);
+    rig.outbox.handle_read(purpose, Err(StoreError::NotOpen), rig.now);
+    rig.drain();
+    assert_eq!(rig.opens_asked, opens + 1, "a second opening would answer a later commit's question");
+}
+
 // [D-6]
 #[test]
 fn a_message_whose_putting_aside_did_not_happen_is_put_aside_again() {

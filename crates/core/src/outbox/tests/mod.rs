@@ -40,6 +40,9 @@ struct Rig {
     cursors: Vec<Cursor>,
     opens_asked: usize,
     reads: usize,
+    /// Whether reads are answered at once; if not, what they were for is kept here.
+    answers_reads: bool,
+    asked_reads: Vec<ReadFor>,
     failed: Option<Arc<str>>,
 }
 
@@ -78,6 +81,8 @@ impl Rig {
             cursors: vec![],
             opens_asked: 0,
             reads: 0,
+            answers_reads: true,
+            asked_reads: vec![],
             failed: None,
         }
     }
@@ -183,6 +188,10 @@ impl Rig {
                 }
                 Output::Read { from, messages, bytes, purpose } => {
                     self.reads += 1;
+                    if !self.answers_reads {
+                        self.asked_reads.push(purpose);
+                        continue;
+                    }
                     let mut room = bytes;
                     let rows = self.rows.range(from..).map(|(_, row)| row.clone()).take(messages);
                     let rows = rows
