@@ -30,6 +30,12 @@ impl<R> InFlight<R> {
     pub(super) fn puts_aside(&self, id: LocalId) -> bool {
         self.commit.settle.iter().any(|settle| settle.id == id)
     }
+
+    pub(super) fn void_its_link(&mut self) {
+        if let Some((_, course)) = &mut self.reconciled {
+            *course = Course::ResumeAnew;
+        }
+    }
 }
 
 impl<R, W> Outbox<R, W> {

@@ -446,6 +446,10 @@ impl<R, W> Outbox<R, W> {
         (self.live, self.pull, self.prepare) = (None, None, None);
         // What the server said about a link is void without it; what it said about us is not.
         self.wants.answer.take_if(|pending| !pending.answer.outlives_its_link());
+        // A link that is gone before its answer is committed is handed nothing.
+        if let Some(commit) = &mut self.in_flight {
+            commit.void_its_link();
+        }
     }
 
     fn is_aside(&self, id: LocalId) -> bool {

@@ -118,6 +118,21 @@ fn a_store_that_was_set_aside_takes_the_wanted_channels_along() {
     assert!(rig.meta.channels.contains("joined"));
 }
 
+// [S-0]
+#[test]
+fn a_link_that_goes_while_the_answer_is_committed_is_handed_nothing() {
+    let mut rig = rig();
+    rig.accept([1]);
+    let answer = says(proto2(0, None));
+    rig.outbox.handle_answer(1, answer, "i1".into(), 1_700_000_000, rig.now);
+    rig.drain();
+    rig.outbox.handle_link_down();
+    rig.sync();
+    rig.accept([2]);
+    assert_eq!(rig.meta.numbering.sent(), 1, "no link may have number 2");
+    assert!(!rig.courses.contains(&Course::Proceed));
+}
+
 // [F-3]
 #[test]
 fn whoever_asks_for_a_message_that_is_aside_behind_one_that_waits_is_told_at_once() {
