@@ -317,7 +317,9 @@ impl<R, W> Outbox<R, W> {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.flush_at.filter(|_| self.in_flight.is_none() && matches!(self.state, State::Ready))
+        // A commit under way, or an answer that waits for a key, takes along what is due.
+        let busy = self.in_flight.is_some() || self.wants.answer.is_some();
+        self.flush_at.filter(|_| !busy && matches!(self.state, State::Ready))
     }
 
     /// The counters since the last call, and the gauges.

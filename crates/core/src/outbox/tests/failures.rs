@@ -133,6 +133,26 @@ fn a_link_that_goes_while_the_answer_is_committed_is_handed_nothing() {
     assert!(!rig.courses.contains(&Course::Proceed));
 }
 
+#[test]
+fn no_timer_runs_while_the_key_at_the_server_s_mark_is_read() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    let mut rig = rig.restart();
+    rig.answers_reads = false;
+    let cursor = Cursor { epoch: "log".into(), seq: 7, pos: "p7".into() };
+    rig.outbox.handle_cursor(cursor, false, rig.now);
+    rig.outbox.handle_answer(1, says(proto2(0, None)), "i1".into(), 1_700_000_000, rig.now);
+    rig.drain();
+    rig.sync();
+    let mark = says(proto2(1, Some("k1")));
+    rig.outbox.handle_answer(2, mark, "i1".into(), 1_700_000_000, rig.now);
+    rig.drain();
+    assert_eq!(rig.asked_reads.len(), 1);
+    rig.pass(Duration::from_secs(60));
+    assert_eq!(rig.outbox.poll_timeout(), None, "it would fire again and again");
+    assert!(rig.commit.is_none());
+}
+
 // [F-3]
 #[test]
 fn whoever_asks_for_a_message_that_is_aside_behind_one_that_waits_is_told_at_once() {
