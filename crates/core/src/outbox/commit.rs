@@ -98,6 +98,7 @@ impl<R, W> Outbox<R, W> {
             unix_seconds: pending.unix_seconds,
             new_incarnation: &pending.new_incarnation,
             waiting,
+            settled_through: self.settled_through,
         };
         let decision = reconcile(&mut self.meta, &pending.answer, key, &around);
         self.meta.untold.extend(decision.events.iter().filter_map(Untold::of));

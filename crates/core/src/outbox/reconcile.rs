@@ -80,8 +80,10 @@ pub struct Circumstances<'a> {
     pub unix_seconds: u64,
     /// A random id for a new incarnation, should one be needed.
     pub new_incarnation: &'a str,
-    /// Messages that wait: rows, without holes.
+    /// Messages that wait: rows, without holes and without what is settled.
     pub waiting: u64,
+    /// Every message up to here is settled, and that has been told, whether or not it is committed.
+    pub settled_through: LocalId,
 }
 
 /// What to commit, and what to tell.
@@ -211,7 +213,8 @@ fn expire(meta: &mut Meta, around: &Circumstances<'_>) -> Decision {
     let mut decision = Decision::of(Course::ResumeAnew);
     if let Some(last) = meta.numbering.last_id_up_to(meta.numbering.sent()) {
         let code = "session_expired";
-        decision.settle = (meta.numbering.head().0..=last.0)
+        let first = meta.numbering.head().max(around.settled_through.next());
+        decision.settle = (first.0..=last.0)
             .map(|id| Settle { id: LocalId(id), verdict: Verdict::OutcomeUnknown, code: code.to_owned() })
             .collect();
         decision.retire = retire_up_to(meta, meta.numbering.sent());
@@ -232,12 +235,19 @@ fn change_identity(
         let bound = meta.subject.clone().unwrap_or_default();
         return Decision::of(Course::Stop(FailReason::IdentityChanged { bound, offered }));
     }
+    let mut decision = Decision::of(Course::ResumeAnew);
+    // What is settled and not retired yet is the other principal's, and must not go out as this one's.
+    let last = meta.numbering.next().previous();
+    if last >= meta.numbering.head() {
+        meta.numbering.retire(last);
+        decision.retire = Some(last);
+    }
     begin_incarnation(meta, around);
     meta.numbering.renumber(0);
     meta.subject = Some(offered);
     meta.resume_token.clone_from(&answer.resume_token);
     meta.cursor = None;
-    Decision::of(Course::ResumeAnew)
+    decision
 }
 
 /// S-0, S-2, S-3: a baseline server has no incarnations, so numbers go above the clock the first time it is met.

@@ -133,6 +133,40 @@ fn a_link_that_goes_while_the_answer_is_committed_is_handed_nothing() {
     assert!(!rig.courses.contains(&Course::Proceed));
 }
 
+//
+#[test]
+fn what_another_principal_s_server_had_acked_is_not_sent_to_the_next_one() {
+    let mut rig = rig();
+    let as_subject = |name: &str| Proto2Answer { subject: Some(name.into()), ..proto2(0, None) };
+    rig.accept([1]);
+    rig.answer(says(as_subject("ann")));
+    assert_eq!(rig.send_all(), [1]);
+    rig.settled(1);
+    rig.outbox.handle_link_down();
+    // The ack is told and not committed yet.
+    rig.answer(says(as_subject("bob")));
+    assert_eq!(rig.courses.last(), Some(&Course::ResumeAnew));
+    rig.answer(says(as_subject("bob")));
+    assert_eq!(rig.send_all(), [0; 0]);
+}
+
+// [S-7]
+#[test]
+fn what_is_acked_already_does_not_become_unknown_with_its_session() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.answer(says(proto2(0, None)));
+    assert_eq!(rig.send_all(), [1, 2]);
+    rig.settled(1);
+    rig.outbox.handle_link_down();
+    rig.events.clear();
+    rig.answer(says(Proto2Answer { session_expired: true, ..proto2(0, None) }));
+    let unknown =
+        Rejection { id: LocalId(2), verdict: Verdict::OutcomeUnknown, code: "session_expired".into() };
+    assert_eq!(rig.events, [Event::Rejected(unknown), Event::Acked { through: LocalId(2) }]);
+    assert!(rig.rows.is_empty());
+}
+
 #[test]
 fn no_timer_runs_while_the_key_at_the_server_s_mark_is_read() {
     let mut rig = rig();
