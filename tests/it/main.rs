@@ -7,6 +7,7 @@ mod lifecycle;
 mod receiving;
 mod secrets;
 mod sending;
+mod storing;
 mod supervision;
 
 use std::{fmt::Debug, future::Future, time::Duration};

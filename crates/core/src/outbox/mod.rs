@@ -352,7 +352,11 @@ impl<R, W> Outbox<R, W> {
     /// Whether everything accepted is settled, and committed as such.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.pending() == 0 && self.in_flight.is_none() && self.wants_nothing()
+        // What is not open cannot tell.
+        !matches!(self.state, State::Opening { .. })
+            && self.pending() == 0
+            && self.in_flight.is_none()
+            && self.wants_nothing()
     }
 
     /// The place of the last message whose sender has heard that it is accepted.

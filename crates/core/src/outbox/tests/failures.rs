@@ -118,6 +118,16 @@ fn a_store_that_was_set_aside_takes_the_wanted_channels_along() {
     assert!(rig.meta.channels.contains("joined"));
 }
 
+#[test]
+fn nothing_is_known_to_be_settled_before_the_store_is_read() {
+    let mut rig = rig();
+    rig.accept([1]);
+    let mut rig = Rig { outbox: Rig::closed(settings()).outbox, ..rig };
+    assert_eq!((rig.outbox.knows_what_waits(), rig.outbox.is_idle()), (false, false));
+    rig.open();
+    assert_eq!((rig.outbox.last_accepted(), rig.outbox.is_idle()), (LocalId(1), false));
+}
+
 // [S-0]
 #[test]
 fn a_link_that_goes_while_the_answer_is_committed_is_handed_nothing() {

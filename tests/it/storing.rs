@@ -1,0 +1,142 @@
+//! What an application sees of its store: at a start, when it fails, and when the outbox is rebuilt over it.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_realtime::{
+    AckError, Client, LinkEnd, MemoryStore, OpenError, Verdict,
+    extend::store::{Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError},
+    failpoints,
+    testing::ScriptedServer,
+};
+
+use crate::{builder, connected, message, numbers, payloads, run, value};
+
+/// A store in memory whose next opening, or next look-up of a message that was put aside, fails.
+#[derive(Clone, Default)]
+struct Fails {
+    store: MemoryStore,
+    opening: Arc<AtomicBool>,
+    look_up: Arc<AtomicBool>,
+}
+
+impl Store for Fails {
+    fn open(&mut self, fresh: &Fresh) -> Result<Opened, StoreError> {
+        value(self.store.close());
+        if self.opening.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Io(io::ErrorKind::Other.into()));
+        }
+        self.store.open(fresh)
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        self.store.commit(commit)
+    }
+
+    fn read(&mut self, from: LocalId, max_messages: usize, max_bytes: usize) -> Result<Vec<Row>, StoreError> {
+        self.store.read(from, max_messages, max_bytes)
+    }
+
+    fn exceptions(&mut self, from: LocalId, max_messages: usize) -> Result<Vec<Exception>, StoreError> {
+        if self.look_up.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Io(io::ErrorKind::Other.into()));
+        }
+        self.store.exceptions(from, max_messages)
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+}
+
+/// A client that was shut down while messages 1 to 3 waited.
+async fn left_over(server: &ScriptedServer) -> Fails {
+    let store = MemoryStore::new();
+    let client = value(builder(server).store(store.clone()).start_local(1));
+    connected(&client).await;
+    server.hold_acks(true);
+    client.send_all((1..=3).map(|n| message("n", n))).await;
+    client.shutdown(Duration::ZERO).await;
+    server.hold_acks(false);
+    Fails { store, opening: Arc::new(true.into()), ..Fails::default() }
+}
+
+#[test]
+fn what_an_earlier_run_left_is_waited_for_even_where_the_store_cannot_be_opened_at_once() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let start = |store| value(builder(&server).store(store).start_local(2));
+        let client: Client = start(left_over(&server).await);
+        client.flush().await;
+        assert_eq!((client.pending_count().await, payloads(&server)), (0, numbers(1..=3)));
+        let client = start(left_over(&server).await);
+        let report = client.shutdown(Duration::from_secs(30)).await;
+        assert_eq!((report.remaining, report.store_closed), (0, true));
+    });
+}
+
+#[test]
+fn a_look_up_that_fails_is_repeated_once_the_store_is_open_again() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        server.reject("bad", "too_rude");
+        let store = Fails::default();
+        let client = value(builder(&server).store(store.clone()).start_local(1));
+        connected(&client).await;
+        let accepted = value(client.send(message("bad", 1)).await);
+        client.flush().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        store.look_up.store(true, Ordering::SeqCst);
+        let aside = AckError::SetAside { verdict: Verdict::Rejected, code: "too_rude".into() };
+        assert_eq!(accepted.acked().await, Err(aside));
+        assert!(!store.look_up.load(Ordering::SeqCst), "it was looked up, and failed");
+        value(client.send(message("n", 2)).await);
+        client.flush().await;
+        assert_eq!(payloads(&server), numbers(2..=2));
+    });
+}
+
+#[test]
+fn an_outbox_that_is_rebuilt_still_knows_what_was_settled_and_what_waits() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let client = value(builder(&server).start_local(1));
+        connected(&client).await;
+        let settled = value(client.send(message("n", 1)).await);
+        client.flush().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        server.refuse_links(Some(OpenError::Connect(io::ErrorKind::ConnectionRefused)));
+        server.cut(LinkEnd::Eof);
+        value(client.send(message("n", 2)).await);
+        for site in ["outbox.WaitFor", "outbox.AwaitSettled", "outbox.CountPending"] {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            let mut planted = true;
+            failpoints::set(move |hit| {
+                if hit == site && std::mem::take(&mut planted) {
+                    std::panic::resume_unwind(Box::new("planted"));
+                }
+            });
+            match site {
+                "outbox.WaitFor" => {
+                    let wait = tokio::time::timeout(Duration::from_secs(3600), settled.acked()).await;
+                    assert_eq!(wait, Ok(Ok(())));
+                }
+                "outbox.AwaitSettled" => {
+                    let flush = tokio::time::timeout(Duration::from_secs(3600), client.flush()).await;
+                    assert!(flush.is_err(), "the second message waits");
+                }
+                _ => assert_eq!(client.pending_count().await, 1),
+            }
+            failpoints::clear();
+        }
+        server.refuse_links(None);
+        client.flush().await;
+        assert_eq!(payloads(&server), numbers(1..=2));
+    });
+}
