@@ -394,6 +394,11 @@ impl Session {
     /// The application has handled items: `handled` in all, up to this cursor.
     pub fn handle_delivered(&mut self, handled: u64, cursor: Option<Cursor>) {
         self.inbound.handled = handled;
+        // The hub has said where it stands, the outbox has not: the session begins with what is true then.
+        if let Some(Link { phase: Phase::Preparing { standing: Some(standing), .. }, .. }) = &mut self.link {
+            standing.handled = handled;
+            standing.delivered = cursor.clone().or_else(|| standing.delivered.take());
+        }
         if let Some(cursor) = cursor {
             let urgent = self.inbound.is_worth_a_commit(&cursor, self.max_unhandled);
             self.outputs.push_back(Output::Cursor(cursor, urgent));

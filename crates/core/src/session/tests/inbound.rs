@@ -143,3 +143,30 @@ fn a_slow_application_stops_the_reading_and_nothing_is_dropped() {
     rig.drain();
     assert_eq!(rig.said.last(), Some(&Output::Reading(true)));
 }
+
+// [D-9]
+#[test]
+fn what_the_application_handles_while_a_session_is_prepared_counts_in_it() {
+    let mut rig = Rig::with(settings().max_unhandled(4));
+    rig.generation = 1;
+    rig.session.handle_link_up(1);
+    let standing = Standing { cursor: Some(cursor(4)), taken: 4, handled: 0, delivered: None };
+    rig.session.handle_standing(standing, rig.now);
+    rig.session.handle_delivered(4, Some(cursor(4)));
+    rig.drain();
+    rig.said.clear();
+    // The outbox was slow, and answers now.
+    let facts = Facts { generation: 1, ..rig.facts.clone() };
+    rig.session.handle_facts(Box::new(facts), rig.now);
+    rig.hear(answer(4, ""));
+    rig.proceed();
+    let mut reading = rig.said.iter().filter_map(|output| match output {
+        Output::Reading(reading) => Some(*reading),
+        _ => None,
+    });
+    assert_eq!(reading.next_back(), Some(true), "nothing is unhandled, and nobody would say so again");
+    assert_eq!(rig.sent().len(), 1, "the resume");
+    assert!(resume_of(&rig.sent()[0]).last_recv_seq == Some(4));
+    let cursors: Vec<_> = rig.said.iter().filter(|output| matches!(output, Output::Cursor(..))).collect();
+    assert_eq!(cursors, [&Output::Cursor(cursor(4), false)]);
+}
