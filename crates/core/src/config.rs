@@ -255,7 +255,8 @@ impl ConfigBuilder {
         /// Whether the client connects as soon as it has started, or waits for `Connect`. Default true.
         connect_on_start: bool;
         /// Passes received events over while nobody is subscribed. Default false: they are held until the first
-        /// subscription, so that none is missed between start and subscribe.
+        /// subscription, so that none is missed between start and subscribe. A client that never subscribes to
+        /// messages wants true: past `max_unhandled` events that are held the link is not read, acks included.
         send_only: bool;
     }
 

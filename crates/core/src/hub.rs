@@ -198,6 +198,8 @@ pub struct Hub {
     waiting_for_first: bool,
     notices: usize,
     standing: Standing,
+    /// What the session has heard of `standing.handled`.
+    told: u64,
     batches: u64,
     outputs: VecDeque<Output>,
     counts: Metrics,
@@ -215,6 +217,7 @@ impl Hub {
             waiting_for_first: !config.send_only,
             notices: 0,
             standing: Standing::default(),
+            told: 0,
             batches: 0,
             outputs: VecDeque::new(),
             counts: Metrics::default(),
@@ -282,6 +285,15 @@ impl Hub {
                 event.map(Arc::new)
             };
             let cursor = if again { None } else { cursor };
+            // Of positions in a row the newest counts: they must not add up like events that nobody handles.
+            if event.is_none()
+                && let Some(last) =
+                    self.entries.back_mut().filter(|last| last.counted && last.event.is_none())
+            {
+                last.cursor = cursor.or_else(|| last.cursor.take());
+                self.standing.handled += 1;
+                continue;
+            }
             self.entries.push_back(Entry { event, cursor, counted: true, claimed: false });
         }
         self.serve_all();
@@ -384,10 +396,10 @@ impl Hub {
     fn advance(&mut self) {
         let slowest = self.subscribers.values().map(Subscriber::handled_before).min();
         let upto = slowest.unwrap_or_else(|| self.end());
-        let (before, mut cursor) = (self.standing.handled, None);
+        let mut cursor = None;
+        let is_held = |entry: &Entry| (entry.counted && entry.event.is_some()) || entry.is_to_be_told();
         while self.first < upto {
-            let waits = |entry: &Entry| entry.counted || entry.is_to_be_told();
-            if self.waiting_for_first && self.entries.front().is_some_and(waits) {
+            if self.waiting_for_first && self.entries.front().is_some_and(is_held) {
                 break;
             }
             let Some(entry) = self.entries.pop_front() else { break };
@@ -402,7 +414,8 @@ impl Hub {
             }
             cursor = entry.cursor.or(cursor);
         }
-        if self.standing.handled != before {
+        if self.standing.handled != self.told {
+            self.told = self.standing.handled;
             if cursor.is_some() {
                 self.standing.delivered.clone_from(&cursor);
             }

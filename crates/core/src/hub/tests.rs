@@ -166,6 +166,26 @@ fn what_came_before_the_first_subscription_is_held_for_it() {
     assert_eq!(rig.delivered.last(), Some(&(3, Some(3))));
 }
 
+fn position(seq: u64, pos: &str) -> Item {
+    Item { event: None, cursor: Some(Cursor { pos: pos.into(), ..cursor(seq) }) }
+}
+
+#[test]
+fn positions_that_move_without_an_event_do_not_add_up_for_want_of_a_subscriber_or_behind_a_slow_one() {
+    let mut rig = rig();
+    rig.items(vec![position(0, "a"), position(0, "b")]);
+    assert_eq!(rig.hub.standing().handled, 2, "there is nothing to miss");
+    rig.messages([1]);
+    (0..1000).for_each(|n| rig.items(vec![position(1, &n.to_string())]));
+    let Standing { taken, handled, .. } = rig.hub.standing().clone();
+    assert_eq!((taken, taken - handled), (1003, 2), "the event, and the newest position");
+    assert_eq!(rig.delivered.last(), Some(&(1001, None)));
+    rig.subscribe(ANN, stream());
+    rig.handle_one(ANN);
+    assert_eq!(rig.hub.standing().delivered.as_ref().map(|cursor| &*cursor.pos), Some("999"));
+    assert_eq!(rig.delivered.last(), Some(&(1003, Some(1))));
+}
+
 #[test]
 fn a_client_that_only_sends_lets_everything_pass_and_counts_it() {
     let mut rig = Rig::with(Config::builder("ws://localhost/ws").send_only(true));
