@@ -146,7 +146,7 @@ impl Supervisor {
 
     fn stopped(&mut self, child: usize) {
         if child == ChildId::Disk as usize {
-            self.disk_at = Some(now() + self.disk_retry.next_delay());
+            self.disk_at = Some(now() + self.disk_retry.delay_of_failure(now()));
         } else if child == ChildId::Connection as usize {
             self.hanging_up = false;
         } else {

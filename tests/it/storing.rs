@@ -18,11 +18,12 @@ use actix_realtime::{
 
 use crate::{builder, connected, message, numbers, payloads, run, value};
 
-/// A store in memory whose next opening, or next look-up of a message that was put aside, fails.
+/// A store in memory whose next opening, commit, or look-up of a message that was put aside fails.
 #[derive(Clone, Default)]
 struct Fails {
     store: MemoryStore,
     opening: Arc<AtomicBool>,
+    commit: Arc<AtomicBool>,
     look_up: Arc<AtomicBool>,
 }
 
@@ -36,6 +37,9 @@ impl Store for Fails {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
+        if self.commit.swap(false, Ordering::SeqCst) {
+            return Err(StoreError::Io(io::ErrorKind::Other.into()));
+        }
         self.store.commit(commit)
     }
 
@@ -138,5 +142,25 @@ fn an_outbox_that_is_rebuilt_still_knows_what_was_settled_and_what_waits() {
         server.refuse_links(None);
         client.flush().await;
         assert_eq!(payloads(&server), numbers(1..=2));
+    });
+}
+
+#[test]
+fn a_store_that_fails_now_and_then_is_back_as_soon_each_time() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let store = Fails::default();
+        let settings = |config: actix_realtime::ConfigBuilder| config.jitter(0.0);
+        let client = value(builder(&server).store(store.clone()).configure(settings).start_local(1));
+        connected(&client).await;
+        for n in 1..=8 {
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            store.commit.store(true, Ordering::SeqCst);
+            let begun = tokio::time::Instant::now();
+            value(client.send(message("n", n)).await);
+            assert!(begun.elapsed() < Duration::from_secs(2), "{:?} the {n}th time", begun.elapsed());
+        }
+        client.flush().await;
+        assert_eq!(payloads(&server), numbers(1..=8));
     });
 }

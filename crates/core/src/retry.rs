@@ -27,6 +27,7 @@ pub struct Retry {
     jitter: f64,
     rng: fastrand::Rng,
     attempt: u32,
+    failed_at: Option<Instant>,
 }
 
 impl Retry {
@@ -43,7 +44,13 @@ impl Retry {
             max_elapsed_time: None,
             clock: Still(now),
         };
-        Self { curve, jitter: config.jitter, rng: fastrand::Rng::with_seed(seed), attempt: 0 }
+        Self {
+            curve,
+            jitter: config.jitter,
+            rng: fastrand::Rng::with_seed(seed),
+            attempt: 0,
+            failed_at: None,
+        }
     }
 
     /// Attempts since the last [`reset`](Self::reset).
@@ -63,6 +70,16 @@ impl Retry {
     /// that a crowd that was sent away together does not come back together (L-5). It counts as an attempt.
     pub fn delay_after(&mut self, hint: Duration) -> Duration {
         hint.min(MAX_HINT) + self.next_delay()
+    }
+
+    /// The delay after a failure at this time, where nobody tells of a success: a failure that comes longer after the
+    /// one before than twice the highest delay starts over.
+    pub fn delay_of_failure(&mut self, now: Instant) -> Duration {
+        let before = self.failed_at.replace(now);
+        if before.is_some_and(|before| now.saturating_duration_since(before) > self.curve.max_interval * 2) {
+            self.reset();
+        }
+        self.next_delay()
     }
 
     /// Starts over (L-4).
