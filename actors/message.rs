@@ -274,7 +274,8 @@ pub struct Shutdown {
 /// What a shutdown left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Messages that wait in the store for the next start.
+    /// Messages that wait in the store for the next start. Where the store was not closed in good order that is not
+    /// known for sure, and may be told as 0.
     pub remaining: u64,
     /// Whether the store was closed in good order; if not, the next open checks it, and loses nothing.
     pub store_closed: bool,
