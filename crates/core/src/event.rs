@@ -120,7 +120,8 @@ pub enum Event {
         /// Which.
         channel: ByteString,
     },
-    /// The server did not let us into a channel. It is asked again at every reconnect, until `Leave`.
+    /// The server did not let us into a channel. It is asked again at every reconnect, until `Leave`. One above the
+    /// 100 that a session may have is refused here, and not wanted.
     ChannelRefused {
         /// Which.
         channel: ByteString,

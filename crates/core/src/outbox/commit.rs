@@ -319,7 +319,7 @@ impl<R, W> Outbox<R, W> {
         }
         for channel in std::mem::take(&mut self.first_channels) {
             if !self.meta.channels.contains(&channel) {
-                self.wants.channels.push((channel, true));
+                self.want_channel(channel, true);
             }
         }
         self.ask_again(is_another);

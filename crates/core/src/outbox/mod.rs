@@ -19,6 +19,7 @@ use std::{
     time::Instant,
 };
 
+use actix_realtime_protocol::{ErrorCode, limits::MAX_CHANNELS};
 use bytestring::ByteString;
 
 pub use self::reconcile::{
@@ -483,8 +484,26 @@ impl<R, W> Outbox<R, W> {
 
     /// The application wants a channel, or no longer wants it.
     pub fn handle_channel(&mut self, channel: String, wanted: bool, now: Instant) {
-        self.wants.channels.push((channel, wanted));
+        self.want_channel(channel, wanted);
         self.begin_commit(now);
+    }
+
+    /// More channels than a session may have are refused here: a resume that named them would be no resume.
+    fn want_channel(&mut self, channel: String, wanted: bool) {
+        let mut channels = self.meta.channels.clone();
+        for (channel, wanted) in &self.wants.channels {
+            if *wanted {
+                channels.insert(channel.clone())
+            } else {
+                channels.remove(channel)
+            };
+        }
+        if wanted && channels.len() >= MAX_CHANNELS && !channels.contains(&channel) {
+            let (channel, code) = (channel.into(), ErrorCode::Forbidden.as_str().into());
+            self.outputs.push_back(Output::Event(Event::ChannelRefused { channel, code }));
+        } else {
+            self.wants.channels.push((channel, wanted));
+        }
     }
 
     /// The client shuts down: what is not in a commit yet is refused, what is settled is committed at once.

@@ -326,3 +326,23 @@ fn the_first_resume_waits_for_the_channels_that_are_wanted_from_the_start() {
     let named: Vec<_> = rig.facts.iter().map(|facts| facts.meta.channels.contains("first")).collect();
     assert_eq!(named, [true]);
 }
+
+// [C-2]
+#[test]
+fn a_channel_above_those_that_a_session_may_have_is_refused_and_never_named_in_a_resume() {
+    let mut rig = Rig::closed(settings().channel("first"));
+    rig.open();
+    for n in 1..=100 {
+        rig.outbox.handle_channel(format!("c{n}"), true, rig.now);
+    }
+    rig.drain();
+    rig.sync();
+    assert_eq!(rig.meta.channels.len(), 100);
+    let refused = Event::ChannelRefused { channel: "c100".into(), code: "403".into() };
+    assert_eq!(rig.events, [refused]);
+    rig.outbox.handle_channel("first".into(), false, rig.now);
+    rig.outbox.handle_channel("c100".into(), true, rig.now);
+    rig.drain();
+    rig.sync();
+    assert!(rig.meta.channels.contains("c100") && rig.meta.channels.len() == 100);
+}
