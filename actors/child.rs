@@ -65,6 +65,8 @@ impl fmt::Debug for Handle {
 impl Handle {
     /// Starts the actor anew in place: a fresh life with the same mailbox.
     pub(crate) fn restart(&self) {
+        // Told first: from the order on it counts as up, so that it can be told to end before it has begun.
+        self.state.store(UP, Ordering::Release);
         // A child that is gone for good cannot take orders, and does not matter any more.
         let _ = self.orders.send(Order::Restart);
     }

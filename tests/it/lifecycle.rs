@@ -54,6 +54,34 @@ fn the_states_tell_each_attempt_its_delay_and_its_reason() {
     });
 }
 
+#[test]
+fn of_connects_and_disconnects_in_quick_succession_the_last_one_holds() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let settings = |config: actix_realtime::ConfigBuilder| config.connect_on_start(false);
+        let client = value(builder(&server).configure(settings).start_local(1));
+        let mut events = client.events(Filter::default().kinds([Kind::Connection])).await;
+        for round in 1..=3 {
+            client.connect();
+            client.disconnect();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let accepted = value(client.send(message("n", round)).await);
+            let waits = tokio::time::timeout(Duration::from_secs(60), accepted.acked()).await;
+            assert!(waits.is_err(), "nothing is sent while the client is disconnected");
+            client.connect();
+            client.disconnect();
+            client.connect();
+            state(&mut events, |state| *state == ConnectionState::Connected).await;
+            client.flush().await;
+            client.disconnect();
+            client.connect();
+            client.disconnect();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(payloads(&server), numbers(1..=3));
+    });
+}
+
 // [L-3]
 #[test]
 fn a_server_that_forbids_is_not_asked_again_and_nothing_is_lost() {
