@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{event::GapReason, outbox::Proto2Answer, store::ResumeToken};
 
+/// Highest number that an answer to `resume` may name: half of those that there are.
+const MAX_MARK: u64 = limits::MAX_SEQ / 2;
+
 /// How the session begins once the outbox has committed the answer.
 #[derive(Debug)]
 pub(super) struct Begin {
@@ -111,12 +114,15 @@ impl Session {
     pub(super) fn take_response(&mut self, text: &ByteString, response: &ResumeResponse<'_>) {
         let Some(Link { phase, generation }) = &self.link else { return };
         let generation = *generation;
-        match phase {
-            Phase::Resuming { .. } => {}
+        let sent = match phase {
+            Phase::Resuming { facts, .. } => facts.meta.numbering.sent(),
             Phase::Live { peer: Peer::Baseline } => return self.late_response(generation, response),
             Phase::Preparing { .. } | Phase::Settling { .. } | Phase::Live { .. } | Phase::Over => {
                 return self.violation("an answer to resume that was not asked for");
             }
+        };
+        if let Some(number) = beyond_use(response, sent) {
+            return self.violation(format!("the answer to resume names {number}, where numbers end"));
         }
         self.resume_wait = self.resume_timeout;
         let frames = response.missing.as_ref();
@@ -235,4 +241,11 @@ impl Session {
         }
         self.take_frames(missing.into_iter().chain(held));
     }
+}
+
+/// A number of the answer that leaves too little room above it: to go on from there would be to run out of numbers,
+/// whichever server comes next. The clock floor is below it (S-0), and nobody counts as far.
+fn beyond_use(response: &ResumeResponse<'_>, sent: u64) -> Option<u64> {
+    let mark = Some(response.server_ack_seq).filter(|mark| *mark > sent);
+    [mark, response.seq].into_iter().flatten().find(|number| *number > MAX_MARK)
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of output")]
 
 mod holes;
+mod hostile;
 mod inbound;
 mod outbound;
 mod resuming;
