@@ -107,11 +107,14 @@ impl Inbound {
     }
 
     /// Whether a message under this key came lately. Remembers it.
-    fn came_before(&mut self, key: &ByteString) -> bool {
-        if !self.keys.insert(key.clone()) {
+    fn came_before(&mut self, key: &str) -> bool {
+        if self.keys.contains(key) {
             return true;
         }
-        self.key_order.push_back(key.clone());
+        // A copy: the frame that it came in is not to be kept for its key.
+        let key = ByteString::from(key);
+        self.keys.insert(key.clone());
+        self.key_order.push_back(key);
         if self.key_order.len() > REMEMBERED_KEYS
             && let Some(oldest) = self.key_order.pop_front()
         {

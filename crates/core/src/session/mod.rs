@@ -41,6 +41,8 @@ const MAX_RESUME_WAIT: Duration = Duration::from_secs(60);
 
 /// Most events that a baseline server may send before it answers `resume`, or fails to.
 const MAX_EARLY: usize = 1024;
+/// Most bytes of them.
+const MAX_EARLY_BYTES: usize = 1 << 20;
 
 /// One entry of the application's stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,8 +299,10 @@ impl Session {
 
     /// An event before the answer to `resume`: a baseline server may send one, a `proto: 2` server must not (S-5).
     fn take_early(&mut self, text: &ByteString) {
-        if self.early.len() < MAX_EARLY {
-            self.early.push(text.clone());
+        let bytes = text.len() + self.early.iter().map(|early| early.len()).sum::<usize>();
+        if self.early.len() < MAX_EARLY && bytes <= MAX_EARLY_BYTES {
+            // A copy: what it shares a buffer with would be kept as well.
+            self.early.push((**text).into());
         } else {
             self.violation("events instead of an answer to resume");
         }
@@ -306,7 +310,8 @@ impl Session {
 
     fn take_meta(&mut self, meta: MetaFrame<'_>) {
         match meta {
-            MetaFrame::Ping => self.send(encode::meta_ping(true)),
+            // Nobody relies on the answer, and one who asks and does not read is not to fill the memory with it.
+            MetaFrame::Ping if self.outbound.has_room() => self.send(encode::meta_ping(true)),
             MetaFrame::Pos { seq, pos } if self.peer() == Some(Peer::Proto2) => {
                 self.inbound.take_pos(seq, &pos);
             }
@@ -315,7 +320,11 @@ impl Session {
                 self.outputs.push_back(Output::Draining(Duration::from_millis(retry_after_ms)));
             }
             MetaFrame::Pong => {}
-            MetaFrame::Pos { .. } | MetaFrame::Join { .. } | MetaFrame::Leave { .. } | MetaFrame::Unknown => {
+            MetaFrame::Ping
+            | MetaFrame::Pos { .. }
+            | MetaFrame::Join { .. }
+            | MetaFrame::Leave { .. }
+            | MetaFrame::Unknown => {
                 self.counts.ignored += 1;
             }
         }

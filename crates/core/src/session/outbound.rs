@@ -70,6 +70,11 @@ impl Outbound {
         }
     }
 
+    /// Whether the socket keeps up.
+    pub(super) const fn has_room(&self) -> bool {
+        self.unwritten < HIGH_WATER
+    }
+
     pub(super) fn id_of(&self, seq: u64) -> Option<LocalId> {
         self.position(seq).map(|at| self.window[at].id)
     }
@@ -95,7 +100,7 @@ impl Session {
         let Some(Link { generation, phase: Phase::Live { .. } }) = &self.link else { return };
         let out = &mut self.outbound;
         let room = out.max_in_flight.saturating_sub(out.window.len());
-        if !out.pulling && room > 0 && out.unwritten < HIGH_WATER {
+        if !out.pulling && room > 0 && out.has_room() {
             out.pulling = true;
             let pull = Pull { generation: *generation, from: out.next, messages: room, bytes: PAGE_BYTES };
             self.outputs.push_back(Output::Pull(pull));
