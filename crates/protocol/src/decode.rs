@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use crate::{
     Ack, DecodeError, ErrorAction, ErrorCode, ErrorFrame, ErrorPayload, Event, Frame, Key, Limits, Meta,
     Resume, ResumeResponse, Text, channel_name, event_name,
+    ids::opaque,
     limits::{MAX_SEQ, quote},
     nesting_exceeds,
 };
@@ -72,6 +73,14 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Frame<'a>, DecodeErr
             let response: ResumeResponse<'a> = parse(text)?;
             in_range("server_ack_seq", response.server_ack_seq, 0)?;
             in_range("seq", response.seq.unwrap_or(0), 0)?;
+            for (what, text) in [
+                ("epoch", &response.epoch),
+                ("pos", &response.pos),
+                ("resume_token", &response.resume_token),
+                ("subject", &response.subject),
+            ] {
+                opaque(what, text.as_deref()).map_err(DecodeError::Name)?;
+            }
             for rejected in &response.rejected {
                 in_range("rejected.seq", rejected.seq, 1)?;
             }
@@ -146,6 +155,7 @@ fn event<'a>(common: Common<'a>, limits: &Limits) -> Result<Frame<'a>, DecodeErr
     if let Some(key) = &common.idempotency_key {
         Key::check(key).map_err(DecodeError::Name)?;
     }
+    opaque("pos", common.pos.as_deref()).map_err(DecodeError::Name)?;
     if common.payload.is_some_and(|payload| nesting_exceeds(payload.get(), limits.max_nesting)) {
         return Err(DecodeError::TooDeep { limit: limits.max_nesting });
     }
@@ -183,6 +193,7 @@ fn meta<'a>(event: Option<Text<'a>>, payload: Option<&'a RawValue>) -> Result<Me
     }
     let arguments: Arguments<'a> =
         payload.map_or_else(|| Ok(Arguments::default()), |json| parse(json.get()))?;
+    opaque("pos", arguments.pos.as_deref()).map_err(DecodeError::Name)?;
     let missing = |field| DecodeError::Missing { frame: "meta", field };
     let channel = || {
         let channel = arguments.channel.clone().ok_or_else(|| missing("payload.channel"))?;

@@ -81,6 +81,7 @@ fn the_table_of_limits_is_the_limits() {
         ("MAX_MESSAGE", limits::MAX_MESSAGE as u64),
         ("MAX_NAME", limits::MAX_NAME as u64),
         ("MAX_NESTING", limits::MAX_NESTING as u64),
+        ("MAX_OPAQUE", limits::MAX_OPAQUE as u64),
         ("MAX_QUOTE", limits::MAX_QUOTE as u64),
         ("MAX_SEQ", limits::MAX_SEQ),
         ("REPLAY_PAGE", limits::REPLAY_PAGE as u64),

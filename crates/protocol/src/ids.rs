@@ -36,6 +36,14 @@ pub fn channel_name(name: &str) -> Result<(), NameError> {
     without_controls("channel name", name)
 }
 
+/// Checks what a server gives to be kept and said again (X-5).
+pub(crate) fn opaque(what: &'static str, text: Option<&str>) -> Result<(), NameError> {
+    match text.map_or(0, str::len) {
+        len if len > limits::MAX_OPAQUE => Err(NameError::TooLong { what, len, limit: limits::MAX_OPAQUE }),
+        _ => Ok(()),
+    }
+}
+
 /// An idempotency key: what makes a message the same message, however often it is sent.
 ///
 /// 1 to 64 bytes of printable ASCII without `"` and `\`, so that it stands in JSON, in a log and in a file as it

@@ -12,6 +12,9 @@ pub const MAX_NESTING: usize = 32;
 pub const MAX_NAME: usize = 128;
 /// Longest idempotency key, in bytes.
 pub const MAX_KEY: usize = 64;
+/// Longest position, epoch, resume token or principal that a server may give, in bytes: a client keeps them, and says
+/// them again in its next `resume`, which has to fit a frame.
+pub const MAX_OPAQUE: usize = 1024;
 /// Highest sequence number: the last integer that a JSON number holds exactly in every language (F-2).
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
 /// Most numbered frames of one session in flight, unacked (D-7).

@@ -96,6 +96,25 @@ fn what_is_not_a_frame_is_refused_with_the_code_that_says_so() {
     assert_eq!(refuse(&name).to_string(), "bad event name has 129 bytes, at most 128 are allowed");
 }
 
+// [X-5]
+#[test]
+fn what_a_server_gives_to_be_kept_has_a_length_that_a_resume_can_carry() {
+    for (frame, field) in [
+        (r#"{"type":"resume_response","server_ack_seq":0,"epoch":"VALUE"}"#, "epoch"),
+        (r#"{"type":"resume_response","server_ack_seq":0,"pos":"VALUE"}"#, "pos"),
+        (r#"{"type":"resume_response","server_ack_seq":0,"resume_token":"VALUE"}"#, "resume_token"),
+        (r#"{"type":"resume_response","server_ack_seq":0,"subject":"VALUE"}"#, "subject"),
+        (r#"{"type":"event","event":"e","seq":1,"pos":"VALUE"}"#, "pos"),
+        (r#"{"type":"meta","event":"pos","payload":{"seq":1,"pos":"VALUE"}}"#, "pos"),
+    ] {
+        let with = |len| frame.replace("VALUE", &"x".repeat(len));
+        read(&with(limits::MAX_OPAQUE));
+        let error = refuse(&with(limits::MAX_OPAQUE + 1));
+        assert_eq!(error.to_string(), format!("bad {field} has 1025 bytes, at most 1024 are allowed"));
+        assert_eq!(error.close_code(), CloseCode::PROTOCOL_ERROR, "{frame}");
+    }
+}
+
 // [F-5]
 #[test]
 fn the_deepest_payload_that_fits_passes_as_it_is_and_one_level_more_is_refused() {
