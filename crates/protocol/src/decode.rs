@@ -47,6 +47,7 @@ pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Frame<'a>, DecodeErr
     if text.len() > limits.max_frame {
         return Err(DecodeError::TooLarge { len: text.len(), limit: limits.max_frame });
     }
+    object(text)?;
     let common: Common<'a> = match serde_json::from_str(text) {
         Ok(common) => common,
         Err(error) => return unknown_or(text, &error),
@@ -115,7 +116,16 @@ pub fn decode_frames<'a>(frames: &[&'a RawValue], limits: &Limits) -> Result<Vec
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeError> {
+    object(text)?;
     serde_json::from_str(text).map_err(|error| malformed(&error))
+}
+
+/// serde would take a list for a struct, its fields in their order.
+fn object(text: &str) -> Result<(), DecodeError> {
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(DecodeError::Malformed { reason: "a list, where an object belongs".to_owned() });
+    }
+    Ok(())
 }
 
 fn malformed(error: &serde_json::Error) -> DecodeError {

@@ -75,6 +75,8 @@ fn what_is_not_a_frame_is_refused_with_the_code_that_says_so() {
     for (text, code) in [
         ("", 1002),
         ("[]", 1002),
+        (r#" ["event",1,null,null,null,"k","e",null,null,null,null,null,null]"#, 1002),
+        (r#"{"type":"meta","event":"pos","payload":[null,"p",1,null]}"#, 1002),
         ("nonsense", 1002),
         (r#"{"seq":1}"#, 1002),
         (r#"{"type":7}"#, 1002),
