@@ -47,16 +47,15 @@ impl Session {
         if (proto2 || !client_id.is_empty()) && channel_name(client_id).is_err() {
             return self.violation("client_id is not 1 to 128 bytes without control characters");
         }
-        if resume.channels.len() > self.rules.config.max_channels {
-            let limit = self.rules.config.max_channels;
-            return self.violation(&format!("resume names more than {limit} channels"));
-        }
         if resume.channels.iter().any(|channel| channel_name(channel).is_err()) {
             return self.violation("resume names a bad channel");
         }
         let proven = resume.resume_token.as_deref().filter(|_| proto2).map(str::to_owned);
         let session = Arc::new(SessionKey::new(self.principal.id(), client_id));
-        let wanted = resume.channels.iter().filter(|_| proto2).map(|channel| (**channel).into()).collect();
+        let channels = resume.channels.iter().filter(|_| proto2).map(|channel| (**channel).into());
+        let mut wanted: Vec<Arc<str>> = channels.collect();
+        // Those over the limit are refused and no more: a client that has joined too many is to be served.
+        let refused = wanted.split_off(wanted.len().min(self.rules.config.max_channels));
         self.phase = Phase::Resuming(Box::new(Resuming {
             request: Resume {
                 session: Arc::clone(&session),
@@ -67,7 +66,7 @@ impl Session {
                 at: None,
             },
             wanted,
-            refused: Vec::new(),
+            refused,
             sender: session,
             last: resume.last_pos.as_deref().map(|pos| (resume.last_recv_seq.unwrap_or(0), pos.to_owned())),
             max_unacked: resume.max_unacked,

@@ -140,6 +140,11 @@ fn a_session_has_so_many_channels_and_the_next_is_refused_without_ending_anythin
         assert_eq!((&error["payload"]["code"], &error["payload"]["channel"]), (&json!("403"), &json!("4")));
         alice.say(meta("channel.leave", "1")).await;
         alice.join("4").await;
+        // All of them again in a resume, as a client does that wants too many.
+        let mut again = server.connect("alice").await;
+        let mut wants = resume("a", "i");
+        wants["channels"] = json!(["1", "2", "3", "4", "5"]);
+        assert_eq!(again.resume(wants).await["refused"], json!(["4", "5"]));
         // A baseline client's events to one channel too many are refused, each with its ack.
         let mut bob = server.connect("bob").await;
         bob.resume(baseline("b")).await;
