@@ -232,7 +232,7 @@ impl Start {
         };
         let token = Token::parse(pos).filter(|token| *token.epoch == *bounds.epoch);
         let (place, recovered) = match token.map(|token| token.place) {
-            Some(place) if place.pos + 1 < bounds.first => {
+            Some(place) if place.pos < bounds.first - 1 => {
                 // What is still there is told, behind the hole.
                 (Place { pos: bounds.first - 1, stamp: 0 }, false)
             }
@@ -263,6 +263,6 @@ fn is_known(place: Place, stamp: Option<u32>, bounds: &Bounds) -> bool {
     match stamp {
         Some(stamp) => stamp == place.stamp,
         // The record is gone, or was never there.
-        None => place.pos + 1 == bounds.first,
+        None => place.pos == bounds.first - 1,
     }
 }

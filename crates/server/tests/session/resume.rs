@@ -129,6 +129,20 @@ fn a_position_of_another_log_is_a_hole_and_the_session_goes_on_at_the_head() {
 
 // [S-4]
 #[test]
+fn a_position_that_no_log_can_have_is_a_hole() {
+    virtually(async {
+        let server = Server::new().await;
+        let epoch = server.connect("alice").await.resume(resume("a", "i")).await["epoch"].clone();
+        for pos in [u64::MAX, u64::MAX - 1, 1 << 53] {
+            let pos = json!(format!("{pos}.0@{}", epoch.as_str().unwrap()));
+            let (_, answer) = resumed_at(&server, &(json!(7), pos.clone()), &epoch).await;
+            assert_eq!((&answer["recovered"], &answer["epoch"]), (&json!(false), &epoch), "{pos}");
+        }
+    });
+}
+
+// [S-4]
+#[test]
 fn a_log_that_lost_its_tail_and_grew_past_it_again_does_not_recognise_a_position_of_the_lost_part() {
     virtually(async {
         let server = Server::new().await;
