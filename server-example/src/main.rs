@@ -46,6 +46,7 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let routes = node.clone();
     let server = HttpServer::new(move || App::new().configure(routes.routes()))
         .tcp_nodelay(true)
+        .on_connect(node.on_connect())
         .disable_signals()
         .bind((arguments.host, arguments.port))?;
     for address in server.addrs() {

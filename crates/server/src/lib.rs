@@ -10,8 +10,10 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = Node::builder(MemoryLog::default()).start().await?;
+//! let on_connect = node.on_connect();
 //! HttpServer::new(move || App::new().configure(node.routes()))
 //!     .tcp_nodelay(true)
+//!     .on_connect(on_connect)
 //!     .bind(("127.0.0.1", 3001))?
 //!     .run()
 //!     .await?;

@@ -1,11 +1,13 @@
 //! A server's routes in an actix-web app: the upgrade, and what a load balancer asks.
 
-use std::{convert::Infallible, time::Duration};
+use std::{any::Any, convert::Infallible, time::Duration};
 
 use actix_http::{body::BodyStream, ws};
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
+    dev::Extensions,
     http::{StatusCode, header},
+    rt::net::TcpStream,
     web::{self, Payload, ServiceConfig},
 };
 use futures_util::StreamExt;
@@ -16,7 +18,8 @@ impl Node {
     /// Adds the routes `/ws` (the connections), `/healthz` (200 while the process lives) and `/readyz` (200 while
     /// new connections are welcome, else 503). For other paths see [`upgrade`](Self::upgrade).
     ///
-    /// Give `HttpServer` also `.tcp_nodelay(true)`: without it small frames wait for the peer's TCP, 40 ms a time.
+    /// Give `HttpServer` also `.tcp_nodelay(true)`: without it small frames wait for the peer's TCP, 40 ms a time. And
+    /// give it [`on_connect`](Self::on_connect).
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let node = self.clone();
         |app| {
@@ -24,6 +27,22 @@ impl Node {
             app.route("/ws", web::get().to(move |request, payload| upgrade(ws.clone(), request, payload)))
                 .route("/healthz", web::get().to(HttpResponse::Ok))
                 .route("/readyz", web::get().to(move || readiness(ready.clone())));
+        }
+    }
+
+    /// For `HttpServer::on_connect`: has the system give up a connection whose peer has taken nothing of what was
+    /// written for twice `write_stall`.
+    ///
+    /// A connection that has ended may still have bytes that its peer does not read. actix-web keeps its socket until
+    /// they are gone, and reads on meanwhile, so that such a peer could hold it for as long as it wants. On Linux and
+    /// Android the system can end it; elsewhere, and on a connection whose TLS actix-web itself ends, this does
+    /// nothing.
+    pub fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + use<> {
+        let within = self.inner.rules.config.write_stall.saturating_mul(2);
+        move |io, _| {
+            if let Some(socket) = io.downcast_ref::<TcpStream>() {
+                give_up(socket, within);
+            }
         }
     }
 
@@ -55,6 +74,16 @@ impl Node {
         }
     }
 }
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn give_up(socket: &TcpStream, within: Duration) {
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(within)) {
+        tracing::warn!(%error, "a peer that does not read cannot be given up");
+    }
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+const fn give_up(_: &TcpStream, _: Duration) {}
 
 async fn upgrade(node: Node, request: HttpRequest, payload: Payload) -> HttpResponse {
     node.upgrade(request, payload).await

@@ -26,6 +26,7 @@ impl Server {
         let server = HttpServer::new(move || App::new().configure(app.routes()))
             .workers(2)
             .disable_signals()
+            .on_connect(node.on_connect())
             .bind(("127.0.0.1", 0))
             .unwrap();
         let address = server.addrs()[0];
@@ -249,6 +250,26 @@ fn of_many_connections_of_one_session_that_come_at_once_exactly_one_stays() {
         // The last one stays until the server goes away.
         assert_eq!(server.node.drain(Duration::from_secs(30)).await, 0);
         assert_eq!(ends.remove(0).await.unwrap(), Some(1012));
+        server.handle.stop(false).await;
+    });
+}
+
+// [L-1]
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[test]
+fn a_peer_that_says_more_and_more_and_reads_nothing_does_not_keep_its_socket() {
+    actix_web::rt::System::new().block_on(async {
+        let short = |config: &mut actix_realtime_server::Config| {
+            config.write_stall = Duration::from_millis(500);
+            config.closing = Duration::from_millis(100);
+        };
+        let server = Server::start(|builder| builder.configure(short)).await;
+        let mut socket = server.socket().await;
+        let (head, _) = request(&mut socket, &upgrade("")).await;
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat().repeat(1000);
+        let stuff = async { while socket.write_all(&ping).await.is_ok() {} };
+        tokio::time::timeout(Duration::from_secs(20), stuff).await.expect("it still takes what is said");
         server.handle.stop(false).await;
     });
 }
