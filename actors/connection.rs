@@ -306,6 +306,10 @@ impl Handler<DeclareLost> for Connection {
     fn handle(&mut self, DeclareLost(generation): DeclareLost, ctx: &mut Context<Self>) {
         failpoint!("connection.DeclareLost");
         if self.is_up(generation) {
+            // A peer that still hears is told. Its answer is not waited for: the link is let go of at once.
+            if let Some(writer) = &mut self.writer {
+                writer.close(CloseCode::TIMEOUT, "");
+            }
             self.end(EndReason::Link(LinkEnd::Silent), ctx);
         }
     }
