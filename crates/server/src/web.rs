@@ -34,7 +34,7 @@ impl Node {
     /// written for twice `write_stall`.
     ///
     /// A connection that has ended may still have bytes that its peer does not read. actix-web keeps its socket until
-    /// they are gone, and reads on meanwhile, so that such a peer could hold it for as long as it wants. On Linux and
+    /// they are gone, so that such a peer could hold it for as long as it wants. On Linux and
     /// Android the system can end it; elsewhere, and on a connection whose TLS actix-web itself ends, this does
     /// nothing.
     pub fn on_connect(&self) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + use<> {
