@@ -1,6 +1,8 @@
 //! What the proof programs share: arguments, progress, and the line that they end with.
 
 pub mod history;
+pub mod process;
+pub mod relay;
 
 use std::{
     collections::BTreeMap,
