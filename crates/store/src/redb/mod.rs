@@ -18,7 +18,7 @@ use redb::{Database, ReadableDatabase as _};
 use self::{file::Source, tables::Failure};
 
 /// Bytes of the file that are held in memory: an outbox is written once and read once.
-const CACHE: usize = 4 << 20;
+const CACHE: usize = 8 << 20;
 /// A file larger than this is compacted when it is opened and holds no message.
 const COMPACT_ABOVE: u64 = 16 << 20;
 
