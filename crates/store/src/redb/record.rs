@@ -41,13 +41,12 @@ pub(super) struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    pub(super) const fn len(&self) -> usize {
-        self.body.len()
+    pub(super) fn body(&self) -> Result<&str, Damaged> {
+        std::str::from_utf8(self.body).map_err(|_| Damaged)
     }
 
     pub(super) fn to_row(self) -> Result<Row, Damaged> {
-        let body = std::str::from_utf8(self.body).map_err(|_| Damaged)?;
-        Ok(Row { id: self.id, body: ByteString::from(body), chosen_key: self.chosen_key })
+        Ok(Row { id: self.id, body: ByteString::from(self.body()?), chosen_key: self.chosen_key })
     }
 }
 

@@ -287,22 +287,26 @@ pub(super) fn read(
     // The record that begins at or before the place may hold it.
     let begin =
         messages.range(..=from.0)?.next_back().transpose()?.map_or(from.0, |(first, _)| first.value());
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    for record in messages.range(begin..)? {
+    // One buffer for the page: each body is a slice of it.
+    let (mut found, mut text) = (Vec::new(), String::new());
+    'page: for record in messages.range(begin..)? {
         let (first, record) = record?;
         for message in record::decode(first.value(), record.value()) {
             let message = message?;
             if message.id < from {
                 continue;
             }
-            if rows.len() >= max_messages || bytes > max_bytes {
-                return Ok(rows);
+            if found.len() >= max_messages || text.len() > max_bytes {
+                break 'page;
             }
-            bytes += message.len();
-            rows.push(message.to_row()?);
+            let begin = text.len();
+            text.push_str(message.body()?);
+            found.push((message.id, message.chosen_key, begin..text.len()));
         }
     }
-    Ok(rows)
+    let text = ByteString::from(text);
+    let row = |(id, chosen_key, body)| Row { id, body: text.slice_ref(&text[body]), chosen_key };
+    Ok(found.into_iter().map(row).collect())
 }
 
 pub(super) fn exceptions(
