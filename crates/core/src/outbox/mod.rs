@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Most bytes of recent messages that are kept in memory to be sent without reading them back.
-const TAIL_BYTES: usize = 1 << 20;
+const TAIL_BYTES: usize = 2 << 20;
 
 /// A message on its way in.
 #[derive(Debug)]
