@@ -10,7 +10,6 @@ use actix_realtime_core::{
     store::{LocalId, Verdict},
 };
 use actix_realtime_protocol::{Key, NameError};
-use bytestring::ByteString;
 use serde::Serialize;
 
 use crate::outbox::{Outbox, WaitFor};
@@ -90,7 +89,7 @@ impl Accepted {
 
     /// Its idempotency key, chosen or given.
     #[must_use]
-    pub const fn key(&self) -> &ByteString {
+    pub fn key(&self) -> &str {
         &self.stored.key
     }
 

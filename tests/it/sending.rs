@@ -22,7 +22,7 @@ fn a_message_is_accepted_then_acked_and_is_what_the_application_said() {
         let [received] = &server.received()[..] else { panic!("{:?}", server.received()) };
         assert_eq!(received.payload, r#"["hi",1]"#);
         assert_eq!(received.channel.as_deref(), Some("general"));
-        assert_eq!(received.key, **accepted.key());
+        assert_eq!(received.key, *accepted.key());
         assert_eq!(client.pending_count().await, 0);
     });
 }

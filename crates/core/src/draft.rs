@@ -5,14 +5,18 @@ use std::sync::Arc;
 use actix_realtime_protocol::{Key, NameError, channel_name, encode, event_name, limits, nesting_exceeds};
 use serde::Serialize;
 
+/// Room for a payload in bytes, so that most are written without being moved.
+const USUAL_PAYLOAD: usize = 300;
+
 /// A message to send, its payload serialised already. A clone is the same message: it costs a count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft(Arc<Parts>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parts {
-    event: Box<str>,
-    payload: String,
+    /// The event, and the payload behind it.
+    text: String,
+    event_len: usize,
     channel: Option<Box<str>>,
     key: Option<Key>,
     chosen_key: bool,
@@ -24,10 +28,12 @@ impl Draft {
     /// # Errors
     /// [`DraftError::Payload`] where the payload cannot be written as JSON.
     pub fn new<T: Serialize + ?Sized>(event: &str, payload: &T) -> Result<Self, DraftError> {
-        let payload =
-            serde_json::to_string(payload).map_err(|error| DraftError::Payload(error.to_string()))?;
-        let event = event.into();
-        Ok(Self(Arc::new(Parts { event, payload, channel: None, key: None, chosen_key: false })))
+        let mut text = Vec::with_capacity(event.len() + USUAL_PAYLOAD);
+        text.extend_from_slice(event.as_bytes());
+        serde_json::to_writer(&mut text, payload).map_err(|error| DraftError::Payload(error.to_string()))?;
+        let text = String::from_utf8(text).map_err(|error| DraftError::Payload(error.to_string()))?;
+        let (event_len, channel) = (event.len(), None);
+        Ok(Self(Arc::new(Parts { text, event_len, channel, key: None, chosen_key: false })))
     }
 
     /// Sends it to this channel (C-1).
@@ -42,11 +48,11 @@ impl Draft {
     /// # Errors
     /// [`DraftError`] where a name breaks its rule or the payload nests too deep (F-5).
     pub fn check(&self) -> Result<(), DraftError> {
-        event_name(&self.0.event).map_err(DraftError::Name)?;
+        event_name(self.event()).map_err(DraftError::Name)?;
         if let Some(channel) = &self.0.channel {
             channel_name(channel).map_err(DraftError::Name)?;
         }
-        if nesting_exceeds(&self.0.payload, limits::MAX_NESTING) {
+        if nesting_exceeds(self.payload(), limits::MAX_NESTING) {
             return Err(DraftError::TooDeep { limit: limits::MAX_NESTING });
         }
         Ok(())
@@ -87,14 +93,17 @@ impl Draft {
     /// The event's name.
     #[must_use]
     pub fn event(&self) -> &str {
-        &self.0.event
+        &self.0.text[..self.0.event_len]
+    }
+
+    fn payload(&self) -> &str {
+        &self.0.text[self.0.event_len..]
     }
 
     /// Appends its body, as the store keeps it and the wire carries it; nothing while it has no key.
     pub fn write_body(&self, out: &mut String, timestamp: &str) {
-        let Parts { event, payload, channel, key, .. } = &*self.0;
-        let Some(key) = key else { return };
-        let channel = channel.as_deref();
+        let Some(key) = self.key_ref() else { return };
+        let (event, channel, payload) = (self.event(), self.0.channel.as_deref(), self.payload());
         let body = encode::EventBody { key, event, channel, ttl_ms: None, timestamp, payload };
         encode::event_body(out, &body);
     }

@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{NameError, limits};
 
@@ -49,7 +49,7 @@ pub(crate) fn opaque(what: &'static str, text: Option<&str>) -> Result<(), NameE
 /// 1 to 64 bytes of printable ASCII without `"` and `\`, so that it stands in JSON, in a log and in a file as it
 /// is. Scoped by the server to one (principal, client id).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Makes a key of the caller's own text.
@@ -85,6 +85,12 @@ impl Key {
     pub fn from_random(bits: u128) -> Self {
         let id = uuid::Builder::from_random_bytes(bits.to_ne_bytes()).into_uuid();
         Self((&*id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH])).into())
+    }
+
+    /// The key as text that outlives it, at the cost of a count.
+    #[must_use]
+    pub fn share(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The key as text.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
+use actix_realtime_protocol::Key;
+
 use super::{
     Circumstances, Course, Entry, KeyAtMark, Outbox, Output, PendingAnswer, Purpose, ReadFor, Refusal, State,
     Stored, Wants, mark_to_look_up, reconcile, tail::Tail,
@@ -209,7 +211,7 @@ impl<R, W> Outbox<R, W> {
             .map(|(entry, id)| {
                 let id = LocalId(id);
                 let twin = duplicates.iter().find(|(new, _)| *new == id).map(|(_, old)| *old);
-                let key = entry.draft.key_ref().map_or_else(Default::default, |key| key.as_str().into());
+                let key = entry.draft.key_ref().map(Key::share).unwrap_or_default();
                 let stored = Stored { id: twin.unwrap_or(id), key, duplicate: twin.is_some() };
                 (entry.reply, Ok(stored))
             })

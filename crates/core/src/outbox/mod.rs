@@ -19,7 +19,7 @@ use std::{
     time::Instant,
 };
 
-use actix_realtime_protocol::{ErrorCode, limits::MAX_CHANNELS};
+use actix_realtime_protocol::{ErrorCode, Key, limits::MAX_CHANNELS};
 use bytestring::ByteString;
 
 pub use self::reconcile::{
@@ -54,7 +54,7 @@ impl<R> Entry<R> {
     }
 
     fn accept(self, id: LocalId, duplicate: bool) -> Reply<R> {
-        let key = self.draft.key_ref().map_or_else(Default::default, |key| key.as_str().into());
+        let key = self.draft.key_ref().map(Key::share).unwrap_or_default();
         (self.reply, Ok(Stored { id, key, duplicate }))
     }
 }
@@ -65,7 +65,7 @@ pub struct Stored {
     /// Its place.
     pub id: LocalId,
     /// Its key, which was chosen or assigned.
-    pub key: ByteString,
+    pub key: Arc<str>,
     /// Whether a message under this key waited already: then this is that one.
     pub duplicate: bool,
 }
