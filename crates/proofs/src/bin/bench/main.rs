@@ -22,8 +22,10 @@ use crate::{
 /// Whatever went wrong.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// Messages in flight where there are many.
+/// Messages that are sent and not acked where there are many: the client's window, and bare awc's.
 const WINDOW: u64 = 1024;
+/// Messages that the application has given to our client and that are not accepted yet.
+const GIVEN: u64 = 4096;
 /// Queued messages by which memory must have stopped to grow, and all of them.
 const QUEUED: [u64; 2] = [100_000, 1_000_000];
 
@@ -176,8 +178,8 @@ impl Pass<'_> {
     fn many(&self, bare: &Server, memory: &Server, redb: &Server, found: &mut Found) -> Result<(), Failure> {
         let count = self.size.many;
         let limit = self.bare(bare, count, WINDOW)?;
-        let ours = self.ours("batches", memory, count, WINDOW)?;
-        let stored = self.ours("batches", redb, count, WINDOW)?;
+        let ours = self.ours("batches", memory, count, GIVEN)?;
+        let stored = self.ours("batches", redb, count, GIVEN)?;
         let again = self.bare(bare, count, WINDOW)?;
         // The mean of before and after: a slow moment of the machine counts half.
         let rate = f64::midpoint(get(&limit, "rate")?, get(&again, "rate")?);
@@ -201,10 +203,15 @@ impl Pass<'_> {
     /// One at a time.
     fn single(&self, bare: &Server, memory: &Server, found: &mut Found) -> Result<(), Failure> {
         let count = self.size.single;
+        let half = usize::try_from(count / 2)?;
         let limit = self.bare(bare, count, 1)?;
-        let syncs = usage::syncs(self.folder, usize::try_from(count)?)?;
+        let mut syncs = usage::syncs(self.folder, half)?;
         let ours = self.ours("singly", memory, count, 1)?;
-        let (sync, trip) = (usage::percentile(&syncs, 50), get(&limit, "p50")?);
+        syncs.extend(usage::syncs(self.folder, half)?);
+        syncs.sort_unstable();
+        let again = self.bare(bare, count, 1)?;
+        let sync = usage::percentile(&syncs, 50);
+        let trip = f64::midpoint(get(&limit, "p50")?, get(&again, "p50")?);
         found.add("sync-p50", sync);
         found.add("sync-p99", usage::percentile(&syncs, 99));
         found.add("bare-p50", trip);
