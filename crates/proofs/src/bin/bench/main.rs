@@ -17,6 +17,7 @@ use actix_realtime_proofs::{Arguments, Progress, note};
 use crate::{
     child::{Figures, Server},
     ours::Way,
+    usage::Write,
 };
 
 /// Whatever went wrong.
@@ -205,15 +206,17 @@ impl Pass<'_> {
         let count = self.size.single;
         let half = usize::try_from(count / 2)?;
         let limit = self.bare(bare, count, 1)?;
-        let mut syncs = usage::syncs(self.folder, half)?;
+        let mut syncs = usage::syncs(self.folder, Write::Append, half)?;
+        let overwrites = usage::syncs(self.folder, Write::Overwrite, half)?;
         let ours = self.ours("singly", memory, count, 1)?;
-        syncs.extend(usage::syncs(self.folder, half)?);
+        syncs.extend(usage::syncs(self.folder, Write::Append, half)?);
         syncs.sort_unstable();
         let again = self.bare(bare, count, 1)?;
         let sync = usage::percentile(&syncs, 50);
         let trip = f64::midpoint(get(&limit, "p50")?, get(&again, "p50")?);
         found.add("sync-p50", sync);
         found.add("sync-p99", usage::percentile(&syncs, 99));
+        found.add("overwrite-p50", usage::percentile(&overwrites, 50));
         found.add("bare-p50", trip);
         found.add("p50", get(&ours, "p50")?);
         found.add("p99", get(&ours, "p99")?);
@@ -267,7 +270,7 @@ const GOALS: [(&str, &str, Bound); 7] = [
 ];
 
 /// What is told beside it.
-const OTHERS: [(&str, &str); 20] = [
+const OTHERS: [(&str, &str); 21] = [
     ("bare-rate", "acked messages a second, bare awc"),
     ("rate", "the same, ours, memory log"),
     ("redb-rate", "the same, ours, redb log"),
@@ -278,8 +281,9 @@ const OTHERS: [(&str, &str); 20] = [
     ("cpu", "the same, ours"),
     ("singly-cpu", "the same, ours, 1,024 senders of one message each"),
     ("drain-cpu", "the same, ours, from the queue"),
-    ("sync-p50", "us of one fdatasync, p50"),
+    ("sync-p50", "us of an append of 512 bytes and its fdatasync, p50"),
     ("sync-p99", "the same, p99"),
+    ("overwrite-p50", "us of an overwrite of 4 KiB and its fdatasync, p50"),
     ("bare-p50", "us of one round trip, bare awc, p50"),
     ("p50", "us from send to acked, ours, one at a time, p50"),
     ("p99", "the same, p99"),
