@@ -38,6 +38,9 @@ use crate::{
 
 /// Kills of a run in which a bug is planted.
 const PLANTED_KILLS: u64 = 2;
+/// From so many cycles on, some kill must have met a message on its way to the log, one that was accepted and not said
+/// to be so, and one that was received and not confirmed.
+const MUST_MEET: u64 = 40;
 /// A planted bug may need some luck to show itself.
 const PLANTED_RUNS: u64 = 3;
 
@@ -141,7 +144,10 @@ fn main() -> ExitCode {
         progress.seconds() - begun,
         progress.seconds(),
     );
-    let holds =
-        violations.is_empty() && caught == Lie::ALL.len() && delivered == offered && stored == offered;
-    finish(&line, holds && offered > 0)
+    let all_there = accepted == offered && stored == offered && delivered == offered && offered > 0;
+    let met_something = cycles < MUST_MEET || (resent > 0 && renumbered > 0 && repeats > 0);
+    if !met_something {
+        note("the kills met nothing that was under way: they prove nothing");
+    }
+    finish(&line, violations.is_empty() && caught == Lie::ALL.len() && all_there && met_something)
 }

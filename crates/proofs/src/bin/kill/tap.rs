@@ -16,6 +16,9 @@ use crate::{
     said::{Said, key, number_in, say},
 };
 
+/// Up to how many milliseconds an append waits on its way, so that kills meet messages which have come and are not
+/// stored: those must come again under their numbers.
+const SLOW_MS: u64 = 10;
 /// By how much an ack comes too early where that is planted.
 const TOO_EARLY: Duration = Duration::from_millis(300);
 
@@ -148,15 +151,15 @@ impl EventLog for Tap {
             let _ = late.send((Instant::now() + TOO_EARLY, append));
             return Box::pin(std::future::ready(Ok(Appended::default())));
         }
-        if self.lie == Some(Lie::ApplyTwice) {
-            let again = Self::first_alone(&append);
-            return Box::pin(async move {
-                let appended = self.log.append(append).await;
+        let again = (self.lie == Some(Lie::ApplyTwice)).then(|| Self::first_alone(&append));
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(..=SLOW_MS))).await;
+            let appended = self.log.append(append).await;
+            if let Some(again) = again {
                 self.log.append(again).await?;
-                appended
-            });
-        }
-        self.log.append(append)
+            }
+            appended
+        })
     }
 
     fn change(&self, change: Change) -> LogFuture<'_, Membership, AppendError> {
