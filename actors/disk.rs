@@ -45,7 +45,11 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the store has to be opened anew. What the application's inbox refuses is not the store's failure.
     const fn failed(&self) -> bool {
+        if matches!(self, Self::Committed(Err(StoreError::Inbox { .. }))) {
+            return false;
+        }
         matches!(self, Self::Opened(opened) if opened.is_err())
             || matches!(self, Self::Committed(Err(_)) | Self::Read(Err(_)) | Self::Found(Err(_)))
     }

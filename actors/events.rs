@@ -107,12 +107,13 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn new(
         config: &Config,
+        has_inbox: bool,
         session: Recipient<HubSaid>,
         outbox: Recipient<Told>,
         metrics: Recipient<Counted>,
     ) -> Self {
         let (sinks, held) = (BTreeMap::new(), BTreeMap::new());
-        let machine = Hub::new(config);
+        let machine = Hub::new(config, has_inbox);
         Self { machine, sinks, held, next_subscriber: 1, taking: None, session, outbox, metrics }
     }
 

@@ -13,6 +13,7 @@ use actix_realtime_core::{
     outbox::{
         Answer as ServerAnswer, Course, Entry, Facts, Outbox as Machine, Outcome, Output, Page, Pull, ReadFor,
     },
+    session::Items,
     store::{Cursor, Fresh, LocalId, Settle},
 };
 use actix_realtime_protocol::Key;
@@ -20,7 +21,7 @@ use actix_realtime_protocol::Key;
 use crate::{
     disk::{self, Order, Work, Worked},
     driver::{Later, Promise, Tick, Timer, WallClock, failpoint, now},
-    events::{Occurred, Told},
+    events::{AskStanding, Deliver, Occurred, Told},
     metrics::OutboxCounted,
     reply::Reply,
 };
@@ -61,6 +62,8 @@ pub(crate) enum OutboxOrder {
     Settled(LocalId),
     SetAside(Settle),
     Cursor(Cursor, bool),
+    Arrived(Items),
+    AskStanding,
 }
 
 /// What the outbox has to say to the session.
@@ -117,6 +120,8 @@ pub(crate) struct Doors {
     pub(crate) disk: Addr<disk::Disk>,
     pub(crate) session: Recipient<OutboxSaid>,
     pub(crate) events: Recipient<Occurred>,
+    pub(crate) hub: Recipient<Deliver>,
+    pub(crate) asked: Recipient<AskStanding>,
     pub(crate) supervisor: Recipient<StoreNews>,
     pub(crate) metrics: Recipient<OutboxCounted>,
 }
@@ -211,6 +216,8 @@ impl Outbox {
                 Output::ChannelsCommitted(wanted) => {
                     self.doors.session.do_send(OutboxSaid::Channels(wanted));
                 }
+                Output::Deliver(items) => self.doors.hub.do_send(Deliver(items)),
+                Output::AskStanding => self.doors.asked.do_send(AskStanding),
                 Output::Event(event) => self.tell(event),
                 Output::Failed(error) => self.doors.supervisor.do_send(StoreNews::Failed(error)),
             }
@@ -228,6 +235,9 @@ impl Outbox {
     fn tell(&self, event: Event) {
         if let Event::StoreFailing { error } = &event {
             tracing::warn!(%error, "the store fails");
+        }
+        if let Event::InboxRefused { reason } = &event {
+            tracing::warn!(%reason, "the inbox refuses");
         }
         self.doors.events.do_send(Occurred(event));
     }
@@ -375,6 +385,7 @@ impl Handler<OutboxOrder> for Outbox {
                 self.deaf = false;
                 self.machine.handle_prepare(generation);
             }
+            OutboxOrder::AskStanding => self.machine.handle_ask_standing(),
             _ if self.deaf => {}
             OutboxOrder::Answer(generation, answer) => {
                 let (id, unix) = (self.random_id(), self.clock.now().as_secs());
@@ -385,6 +396,7 @@ impl Handler<OutboxOrder> for Outbox {
             OutboxOrder::Settled(through) => self.machine.handle_settled(through, now()),
             OutboxOrder::SetAside(settle) => self.machine.handle_set_aside(settle, now()),
             OutboxOrder::Cursor(cursor, urgent) => self.machine.handle_cursor(cursor, urgent, now()),
+            OutboxOrder::Arrived(items) => self.machine.handle_arrived(items, now()),
         }
         self.drain();
     }

@@ -49,14 +49,16 @@ pub(crate) struct Doors {
 pub(crate) struct Sequencer {
     config: Arc<Config>,
     machine: Session,
+    has_inbox: bool,
     generation: u64,
     doors: Doors,
     timer: Timer,
 }
 
 impl Sequencer {
-    pub(crate) fn new(config: Arc<Config>, doors: Doors) -> Self {
-        Self { machine: Session::new(&config), config, generation: 0, doors, timer: Timer::new() }
+    /// With an inbox, what arrives goes through the outbox, which alone moves the cursor then.
+    pub(crate) fn new(config: Arc<Config>, has_inbox: bool, doors: Doors) -> Self {
+        Self { machine: Session::new(&config), config, has_inbox, generation: 0, doors, timer: Timer::new() }
     }
 
     fn drain(&mut self) {
@@ -77,6 +79,9 @@ impl Sequencer {
                 Output::Pull(pull) => outbox.do_send(OutboxOrder::Pull(pull)),
                 Output::Settled(through) => outbox.do_send(OutboxOrder::Settled(through)),
                 Output::SetAside(settle) => outbox.do_send(OutboxOrder::SetAside(settle)),
+                Output::Deliver(items) if self.has_inbox => outbox.do_send(OutboxOrder::Arrived(items)),
+                Output::AskStanding if self.has_inbox => outbox.do_send(OutboxOrder::AskStanding),
+                Output::Cursor(..) if self.has_inbox => {}
                 Output::Cursor(cursor, urgent) => outbox.do_send(OutboxOrder::Cursor(cursor, urgent)),
                 Output::AskStanding => events.do_send(AskStanding),
                 Output::Deliver(items) => events.do_send(Deliver(items)),

@@ -50,6 +50,7 @@ pub(crate) struct Wired {
 pub(crate) fn wire(parts: Parts) -> Wired {
     let Parts { config, store, transport, seed, clock } = parts;
     let config = Arc::new(config);
+    let has_inbox = store.has_inbox();
     let mut seeds = fastrand::Rng::with_seed(seed);
     let (disk_slot, disk) = Slot::<Disk>::new();
     let (outbox_slot, outbox) = Slot::<Outbox>::new();
@@ -80,6 +81,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             disk,
             session: sequencer.clone().recipient(),
             events: events.clone().recipient(),
+            hub: events.clone().recipient(),
+            asked: events.clone().recipient(),
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
         };
@@ -92,7 +95,9 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             outbox.clone().recipient(),
             metrics.clone().recipient(),
         );
-        child!(Events, "events", true, events_slot, move || Events::new(&config, session, told, metrics));
+        child!(Events, "events", true, events_slot, move || Events::new(
+            &config, has_inbox, session, told, metrics
+        ));
     }
     {
         let config = config.clone();
@@ -103,7 +108,9 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
         };
-        child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(config, doors));
+        child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(
+            config, has_inbox, doors
+        ));
     }
     {
         let request = OpenRequest {

@@ -113,6 +113,12 @@ pub enum Event {
         /// What the store says.
         error: Arc<str>,
     },
+    /// The application's inbox refused what arrived, or panicked over it. It is offered the same again in a second,
+    /// and every second; until it takes it, nothing behind it arrives.
+    InboxRefused {
+        /// What it said.
+        reason: Arc<str>,
+    },
     /// The connection's state changed.
     Connection(ConnectionState),
     /// The server let us into a channel.

@@ -49,8 +49,8 @@ pub enum Kind {
     Gap,
     /// [`Event::ChannelJoined`] and [`Event::ChannelRefused`].
     Channel,
-    /// [`Event::Rejected`], [`Event::OutboundLost`], [`Event::StoreRegressed`], [`Event::StoreSetAside`] and
-    /// [`Event::StoreFailing`].
+    /// [`Event::Rejected`], [`Event::OutboundLost`], [`Event::StoreRegressed`], [`Event::StoreSetAside`],
+    /// [`Event::StoreFailing`] and [`Event::InboxRefused`].
     Notice,
     /// [`Event::Acked`].
     Acked,
@@ -72,7 +72,8 @@ impl Kind {
             | Event::OutboundLost { .. }
             | Event::StoreRegressed { .. }
             | Event::StoreSetAside { .. }
-            | Event::StoreFailing { .. } => Self::Notice,
+            | Event::StoreFailing { .. }
+            | Event::InboxRefused { .. } => Self::Notice,
             Event::Acked { .. } => Self::Acked,
             Event::Connection(_) => Self::Connection,
             Event::Metrics(_) => Self::Metrics,
@@ -206,15 +207,15 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub without subscribers.
+    /// A hub without subscribers. With an inbox, the application has everything before anybody subscribes.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, has_inbox: bool) -> Self {
         Self {
             entries: VecDeque::new(),
             first: 0,
             subscribers: BTreeMap::new(),
             latest: BTreeMap::new(),
-            waiting_for_first: !config.send_only,
+            waiting_for_first: !config.send_only && !has_inbox,
             notices: 0,
             standing: Standing::default(),
             told: 0,

@@ -153,6 +153,7 @@ impl Untold {
             | Event::Rejected(_)
             | Event::StoreSetAside { .. }
             | Event::StoreFailing { .. }
+            | Event::InboxRefused { .. }
             | Event::Connection(_)
             | Event::ChannelJoined { .. }
             | Event::ChannelRefused { .. }
@@ -202,6 +203,10 @@ pub struct Meta {
     /// What the application has not let go of yet, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untold: Vec<Untold>,
+    /// Events that the inbox ever applied: what tells a commit that happened from one that did not, where nothing
+    /// else differs.
+    #[serde(default)]
+    pub applied: u64,
 }
 
 impl Meta {
@@ -219,6 +224,7 @@ impl Meta {
             channels: BTreeSet::new(),
             endpoints: BTreeMap::new(),
             untold: Vec::new(),
+            applied: 0,
         }
     }
 }
@@ -295,6 +301,9 @@ pub struct Commit {
     pub retire: Option<LocalId>,
     /// Messages to move from the rows to the exceptions. Applied before `retire`; one that has no row is ignored.
     pub settle: Vec<Settle>,
+    /// What arrived and is applied in this transaction, in order: messages and gaps. Empty where the store
+    /// [has no inbox](Store::has_inbox).
+    pub inbox: Vec<Event>,
     /// The new state beside the rows.
     pub meta: Meta,
 }
@@ -341,6 +350,12 @@ pub trait Store: Send + 'static {
     /// [`StoreError`]; where [`StoreError::outcome_unknown`] says so, the transaction may be there after the next
     /// open, whole, or not at all.
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError>;
+
+    /// Whether it applies [`Commit::inbox`], so that what arrives has its effect in the transaction that moves the
+    /// cursor: once, whatever happens (D-9). Asked once, before anything else.
+    fn has_inbox(&self) -> bool {
+        false
+    }
 
     /// Reads messages from `from` on, in order, without those that were put aside: at most `max_messages`, and no
     /// more once `max_bytes` of bodies are exceeded (one message at least, if there is any).
@@ -403,6 +418,13 @@ pub enum StoreError {
     /// The store is closed, or an earlier error left its handle unusable: it must be opened again.
     #[error("the store is not open")]
     NotOpen,
+    /// The application's inbox refused what arrived, or panicked over it: nothing of the transaction happened, and
+    /// the store stays open. The same events are offered again.
+    #[error("the inbox did not take what arrived: {reason}")]
+    Inbox {
+        /// What it said.
+        reason: String,
+    },
 }
 
 impl StoreError {

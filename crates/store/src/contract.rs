@@ -51,7 +51,7 @@ impl User {
         if let Some(through) = retire {
             self.meta.numbering.retire(through);
         }
-        self.store.commit(&Commit { append, retire, settle, meta: self.meta.clone() }).unwrap()
+        self.store.commit(&Commit { append, retire, settle, inbox: vec![], meta: self.meta.clone() }).unwrap()
     }
 
     /// Appends messages with these keys; a key that begins with `!` is chosen.
@@ -198,6 +198,6 @@ fn must_be_open(reopen: Reopen<'_>) {
     assert!(store.read(LocalId(1), 1, 1).is_err(), "nothing works before it is open");
     let opened = store.open(&fresh()).unwrap();
     store.close().unwrap();
-    let commit = Commit { append: Vec::new(), retire: None, settle: Vec::new(), meta: opened.meta };
+    let commit = Commit { append: vec![], retire: None, settle: vec![], inbox: vec![], meta: opened.meta };
     assert!(store.commit(&commit).is_err(), "nothing works once it is closed");
 }

@@ -26,7 +26,9 @@ fn commit_of(
             chosen_key: false,
         })
         .collect();
-    store.commit(&Commit { append, retire: None, settle: vec![], meta: meta.clone() }).map(drop)
+    store
+        .commit(&Commit { append, retire: None, settle: vec![], inbox: vec![], meta: meta.clone() })
+        .map(drop)
 }
 
 fn folder() -> tempfile::TempDir {

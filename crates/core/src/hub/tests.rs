@@ -52,7 +52,7 @@ fn name(event: &Event) -> String {
 impl Rig {
     fn with(config: crate::config::ConfigBuilder) -> Self {
         Self {
-            hub: Hub::new(&config.build().unwrap()),
+            hub: Hub::new(&config.build().unwrap(), false),
             given: BTreeMap::new(),
             delivered: vec![],
             told: vec![],

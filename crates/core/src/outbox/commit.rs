@@ -6,7 +6,7 @@ use actix_realtime_protocol::Key;
 
 use super::{
     Circumstances, Course, Entry, KeyAtMark, Outbox, Output, PendingAnswer, Purpose, ReadFor, Refusal, State,
-    Stored, Wants, mark_to_look_up, reconcile, tail::Tail,
+    Stored, Wants, inbox::Arrived, mark_to_look_up, reconcile, tail::Tail,
 };
 use crate::{
     event::Event,
@@ -19,11 +19,12 @@ const MAX_UNTOLD: usize = 64;
 /// A commit that the store is carrying out, and what depends on it.
 #[derive(Debug)]
 pub(super) struct InFlight<R> {
-    commit: Arc<Commit>,
-    entries: Vec<Entry<R>>,
+    pub(super) commit: Arc<Commit>,
+    pub(super) entries: Vec<Entry<R>>,
     first: LocalId,
-    cursor: bool,
-    channels: Vec<(String, bool)>,
+    pub(super) cursor: bool,
+    pub(super) channels: Vec<(String, bool)>,
+    pub(super) arrived: Option<Box<Arrived>>,
     reconciled: Option<(u64, Course)>,
     events: Vec<Event>,
 }
@@ -57,12 +58,13 @@ impl<R, W> Outbox<R, W> {
         } else {
             let due = self.flush_at.is_some_and(|at| now >= at);
             let soon = !self.wants.settle.is_empty() || !self.wants.channels.is_empty();
+            let soon = soon || self.inbox.is_urgent(now);
             if self.bounds.collecting_len() == 0 && !due && !soon {
                 return;
             }
-            self.commit_wants()
+            self.commit_wants(now)
         };
-        if self.wants.retire.is_none() && self.wants.cursor.is_none() {
+        if self.wants.retire.is_none() && self.wants.cursor.is_none() && !self.inbox.wants_commit() {
             self.flush_at = None;
         }
         self.outputs.push_back(Output::Commit(Arc::clone(&in_flight.commit)));
@@ -123,18 +125,22 @@ impl<R, W> Outbox<R, W> {
                 append: Vec::new(),
                 retire: decision.retire,
                 settle,
+                inbox: Vec::new(),
                 meta: self.meta.clone(),
             }),
             entries: Vec::new(),
             first,
             cursor: false,
             channels: Vec::new(),
+            arrived: None,
             reconciled: Some((pending.generation, decision.course)),
             events,
         }
     }
 
-    fn commit_wants(&mut self) -> InFlight<R> {
+    fn commit_wants(&mut self, now: Instant) -> InFlight<R> {
+        // First: it keeps how everything was before.
+        let (inbox, arrived) = self.take_arrived(now);
         let entries = self.bounds.take_batch();
         let ids = self.meta.numbering.assign(entries.len() as u64, self.live.is_some());
         let append = entries
@@ -163,11 +169,12 @@ impl<R, W> Outbox<R, W> {
             }
         }
         InFlight {
-            commit: Arc::new(Commit { append, retire, settle, meta: self.meta.clone() }),
+            commit: Arc::new(Commit { append, retire, settle, inbox, meta: self.meta.clone() }),
             entries,
             first: ids.start,
             cursor: moved,
             channels,
+            arrived,
             reconciled: None,
             events: Vec::new(),
         }
@@ -186,13 +193,14 @@ impl<R, W> Outbox<R, W> {
                 self.begin_commit(now);
                 self.serve_pull();
             }
+            Err(StoreError::Inbox { reason }) => self.inbox_refused(&reason, now),
             Err(error) => self.store_failed(&error),
         }
     }
 
     /// Everything that may be said once a commit is durable (D-1).
     fn tell(&mut self, done: InFlight<R>, duplicates: &[(LocalId, LocalId)]) {
-        let InFlight { commit, entries, first, cursor, channels, reconciled, events } = done;
+        let InFlight { commit, entries, first, cursor, channels, arrived, reconciled, events } = done;
         let commit = Arc::unwrap_or_clone(commit);
         let head = self.meta.numbering.head();
         let aside: BTreeSet<_> = commit.settle.iter().map(|settle| settle.id).collect();
@@ -240,6 +248,7 @@ impl<R, W> Outbox<R, W> {
         if !channels.is_empty() {
             self.outputs.push_back(Output::ChannelsCommitted(commit.meta.channels));
         }
+        self.show_arrived(arrived);
     }
 
     /// The store failed: whether the commit in flight happened is known only when it is open again.
@@ -316,7 +325,7 @@ impl<R, W> Outbox<R, W> {
         if self.meta.endpoints.get(&self.endpoint) == Some(&Peer::Baseline) {
             self.meta.numbering.raise_floor(unix_seconds);
         }
-        if self.wants.retire.is_some() || self.wants.cursor.is_some() {
+        if self.wants.retire.is_some() || self.wants.cursor.is_some() || !self.inbox.is_empty() {
             self.flush_later(now);
         }
         for channel in std::mem::take(&mut self.first_channels) {
@@ -365,16 +374,23 @@ impl<R, W> Outbox<R, W> {
             return;
         }
         self.bounds.put_back(uncertain.entries);
+        self.inbox.put_back(uncertain.arrived.map_or_else(Vec::new, |arrived| arrived.items));
         let commit = Arc::unwrap_or_clone(uncertain.commit);
-        self.wants.settle.splice(0..0, commit.settle);
-        self.wants.channels.splice(0..0, uncertain.channels);
         if let Some((generation, _)) = uncertain.reconciled {
+            self.wants.settle.splice(0..0, commit.settle);
             self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
         } else {
-            self.wants.retire = self.wants.retire.or(commit.retire);
-            if uncertain.cursor && self.wants.cursor.is_none() {
-                self.wants.cursor = commit.meta.cursor;
-            }
+            self.restore_wants(commit, uncertain.channels, uncertain.cursor);
+        }
+    }
+
+    /// What a commit that did not happen was for is wanted again.
+    pub(super) fn restore_wants(&mut self, commit: Commit, channels: Vec<(String, bool)>, cursor: bool) {
+        self.wants.settle.splice(0..0, commit.settle);
+        self.wants.channels.splice(0..0, channels);
+        self.wants.retire = self.wants.retire.or(commit.retire);
+        if cursor && self.wants.cursor.is_none() {
+            self.wants.cursor = commit.meta.cursor;
         }
     }
 }

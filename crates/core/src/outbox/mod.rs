@@ -7,6 +7,7 @@
 mod bounds;
 mod commit;
 mod ends;
+mod inbox;
 mod pages;
 mod reconcile;
 mod tail;
@@ -25,12 +26,13 @@ use bytestring::ByteString;
 pub use self::reconcile::{
     Answer, Circumstances, Course, Decision, KeyAtMark, Proto2Answer, mark_to_look_up, reconcile,
 };
-use self::{bounds::Bounds, commit::InFlight, tail::Tail};
+use self::{bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail};
 use crate::{
     config::Config,
     draft::Draft,
     event::Event,
     metrics::Metrics,
+    session::Items,
     store::{Commit, Cursor, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Verdict},
 };
 
@@ -192,6 +194,10 @@ pub enum Output<R, W> {
     CursorCommitted(Cursor),
     /// For the session: these are the wanted channels now, durably (C-2).
     ChannelsCommitted(BTreeSet<String>),
+    /// For the hub: the next items, applied by the inbox.
+    Deliver(Items),
+    /// To the hub, behind them: where does it stand? The session wants to know.
+    AskStanding,
     /// For the application.
     Event(Event),
     /// The store cannot be opened, and trying again cannot help.
@@ -257,6 +263,7 @@ pub struct Outbox<R, W> {
     holes: BTreeSet<LocalId>,
     in_flight: Option<InFlight<R>>,
     wants: Wants,
+    inbox: Inbox,
     flush_at: Option<Instant>,
     live: Option<u64>,
     tail: Tail,
@@ -294,6 +301,7 @@ impl<R, W> Outbox<R, W> {
             holes: BTreeSet::new(),
             in_flight: None,
             wants: Wants::default(),
+            inbox: Inbox::default(),
             flush_at: None,
             live: None,
             tail: Tail::new(TAIL_BYTES, next),
@@ -320,7 +328,8 @@ impl<R, W> Outbox<R, W> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // A commit under way, or an answer that waits for a key, takes along what is due.
         let busy = self.in_flight.is_some() || self.wants.answer.is_some();
-        self.flush_at.filter(|_| !busy && matches!(self.state, State::Ready))
+        let due = [self.flush_at, self.inbox.retry_at()].into_iter().flatten().min();
+        due.filter(|_| !busy && matches!(self.state, State::Ready))
     }
 
     /// The counters since the last call, and the gauges.
@@ -380,7 +389,8 @@ impl<R, W> Outbox<R, W> {
 
     fn wants_nothing(&self) -> bool {
         let Wants { retire, settle, cursor, channels, answer } = &self.wants;
-        retire.is_none() && settle.is_empty() && cursor.is_none() && channels.is_empty() && answer.is_none()
+        let nothing = retire.is_none() && settle.is_empty() && cursor.is_none() && channels.is_empty();
+        nothing && answer.is_none() && !self.inbox.wants_commit()
     }
 
     /// Messages to accept, in order.
@@ -418,7 +428,7 @@ impl<R, W> Outbox<R, W> {
     }
 
     fn answer_prepare(&mut self) {
-        let busy = self.in_flight.is_some() || self.wants.answer.is_some();
+        let busy = self.in_flight.is_some() || self.wants.answer.is_some() || !self.inbox.is_empty();
         if !matches!(self.state, State::Ready) || busy {
             return;
         }

@@ -3,15 +3,18 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use actix_realtime_core::store::StoreError;
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError, backends::FileBackend};
 
-use super::{CACHE, tables::of_storage};
+use super::{CACHE, shared::Shared, tables::of_storage};
 
 pub(super) enum Source {
     File(PathBuf),
+    /// The application's own database.
+    Shared(Shared),
     #[cfg(feature = "__faults")]
     Backend(Box<dyn Fn() -> crate::faults::Backend + Send>),
 }
@@ -20,6 +23,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.fmt(f),
+            Self::Shared(shared) => shared.fmt(f),
             #[cfg(feature = "__faults")]
             Self::Backend(_) => f.write_str("a storage"),
         }
@@ -27,8 +31,8 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// The database, and the length of its file in bytes.
-    pub(super) fn open(&self) -> Result<(Database, Option<u64>), StoreError> {
+    /// The database, and the length of its file in bytes where it is ours alone.
+    pub(super) fn open(&mut self) -> Result<(Arc<Database>, Option<u64>), StoreError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE);
         let (database, bytes) = match self {
@@ -39,6 +43,7 @@ impl Source {
                 restart_unfinished(&backend).map_err(of_io)?;
                 (builder.create_with_backend(backend).map_err(|error| of_open(error, path))?, Some(bytes))
             }
+            Self::Shared(shared) => return Ok((shared.open()?, None)),
             #[cfg(feature = "__faults")]
             Self::Backend(open) => {
                 let backend = open();
@@ -47,7 +52,14 @@ impl Source {
                 (opened.map_err(|error| of_open(error, Path::new("a storage")))?, None)
             }
         };
-        Ok((database, bytes))
+        Ok((Arc::new(database), bytes))
+    }
+
+    /// The store is closed: another client may have it.
+    pub(super) fn let_go(&mut self) {
+        if let Self::Shared(shared) = self {
+            shared.let_go();
+        }
     }
 
     /// Moves a damaged file out of the way; None where there is no file to move.
@@ -60,6 +72,7 @@ impl Source {
                 })?;
                 Ok(Some(moved))
             }
+            Self::Shared(_) => Ok(None),
             #[cfg(feature = "__faults")]
             Self::Backend(_) => Ok(None),
         }

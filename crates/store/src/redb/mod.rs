@@ -1,21 +1,26 @@
 //! The outbox in a redb file.
 
 mod file;
+mod inbox;
 mod record;
+mod shared;
 mod tables;
 
 use std::{
+    error::Error,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    sync::Arc,
 };
 
-use actix_realtime_core::store::{
-    Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError,
+use actix_realtime_core::{
+    event::Event,
+    store::{Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError},
 };
-use redb::{Database, ReadableDatabase as _};
+use redb::{Database, ReadableDatabase as _, WriteTransaction};
 
-use self::{file::Source, tables::Failure};
+use self::{file::Source, inbox::Inbox, shared::Shared, tables::Failure};
 
 /// Bytes of the file that are held in memory: an outbox is written once and read once.
 const CACHE: usize = 8 << 20;
@@ -27,9 +32,13 @@ const COMPACT_ABOVE: u64 = 16 << 20;
 /// The file has mode 0600, and the folder mode 0700 where it had to be made. It is locked: a second client, in this
 /// process or another, gets [`StoreError::Locked`]. A damaged file is renamed to `<name>.damaged-<n>`, never replaced.
 /// An error closes the file, since what the failed write left is unknown until it is read anew.
+///
+/// With an [`inbox`](Self::inbox), what arrives has its effect on the application's own tables in the same file in
+/// the very transaction that moves the cursor: exactly once, through crashes of either side.
 pub struct RedbStore {
     source: Source,
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
+    inbox: Option<Inbox>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -37,6 +46,7 @@ impl fmt::Debug for RedbStore {
         f.debug_struct("RedbStore")
             .field("source", &self.source)
             .field("open", &self.database.is_some())
+            .field("inbox", &self.inbox.is_some())
             .finish()
     }
 }
@@ -45,14 +55,51 @@ impl RedbStore {
     /// A store in this file; nothing is opened or created before the client starts.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { source: Source::File(path.into()), database: None }
+        Self::of(Source::File(path.into()))
+    }
+
+    /// A store in a database that the application has open, beside its own tables; ours have names that begin with
+    /// `actix_realtime.`. One client at a time: a second one finds it locked.
+    ///
+    /// A write transaction of the application holds the client's commits up while it is open, and the other way
+    /// round. The database's rights, cache and repair are the application's; a damaged one is reported and never set
+    /// aside, and after an I/O error redb refuses all work until the application has opened it anew, which takes a
+    /// new client.
+    #[must_use]
+    pub fn from_database(database: Arc<Database>) -> Self {
+        Self::of(Source::Shared(Shared::new(database)))
+    }
+
+    /// Applies what arrives, messages and gaps in their order, within the transaction that moves the cursor. It runs
+    /// on the store's own thread, which nothing else of the client waits for but its commits: it should be short, and
+    /// must not block.
+    ///
+    /// What it returns an error for, or panics over, is rolled back as a whole, told as
+    /// [`Event::InboxRefused`], and offered again every second; what it was given together may then come in another
+    /// cut. Subscribers see an event after it was applied. A baseline server's events have no position: across a
+    /// crash it may send one again, and the inbox has to look at [`Received::key`](actix_realtime_core::event::Received::key) itself.
+    ///
+    /// It must not open our tables, whose names begin with `actix_realtime.`.
+    #[must_use]
+    pub fn inbox(
+        mut self,
+        apply: impl FnMut(&WriteTransaction, &[Event]) -> Result<(), Box<dyn Error + Send + Sync>>
+        + Send
+        + 'static,
+    ) -> Self {
+        self.inbox = Some(Inbox::new(apply));
+        self
+    }
+
+    const fn of(source: Source) -> Self {
+        Self { source, database: None, inbox: None }
     }
 
     /// A store in a storage that `open` gives anew at each opening.
     #[cfg(feature = "__faults")]
     #[doc(hidden)]
     pub fn with_backend(open: impl Fn() -> crate::faults::Backend + Send + 'static) -> Self {
-        Self { source: Source::Backend(Box::new(open)), database: None }
+        Self::of(Source::Backend(Box::new(open)))
     }
 
     /// Whatever goes wrong closes the handle.
@@ -64,23 +111,35 @@ impl RedbStore {
                 self.database = Some(database);
                 Ok(value)
             }
+            Ok(Err(failure @ Failure::Store(StoreError::Inbox { .. }))) => {
+                // Rolled back, and no word about the medium.
+                self.database = Some(database);
+                Err(failure.into())
+            }
             Ok(Err(failure)) => Err(failure.into()),
             Err(_) => Err(StoreError::Corrupt { reason: "redb panicked over it".to_owned() }),
         }
     }
 
     fn begin(&mut self, fresh: &Fresh) -> Result<Opened, StoreError> {
-        let mut database = self.source.open()?;
-        if database.1.is_some_and(|bytes| bytes > COMPACT_ABOVE) && tables::is_empty(&database.0)? {
+        let (mut database, bytes) = self.source.open()?;
+        if bytes.is_some_and(|bytes| bytes > COMPACT_ABOVE)
+            && tables::is_empty(&database)?
+            && let Some(database) = Arc::get_mut(&mut database)
+        {
             // What it could not give back it gives back another time.
-            let _ = database.0.compact();
+            let _ = database.compact();
         }
-        self.database = Some(database.0);
+        self.database = Some(database);
         self.run(|database| tables::begin(database, fresh))
     }
 }
 
 impl Store for RedbStore {
+    fn has_inbox(&self) -> bool {
+        self.inbox.is_some()
+    }
+
     fn open(&mut self, fresh: &Fresh) -> Result<Opened, StoreError> {
         self.database = None;
         let opened = catch_unwind(AssertUnwindSafe(|| self.begin(fresh)));
@@ -96,12 +155,18 @@ impl Store for RedbStore {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        self.run(|database| {
+        let mut inbox = self.inbox.take();
+        let committed = self.run(|database| {
             let transaction = database.begin_write()?;
+            if let Some(inbox) = inbox.as_mut().filter(|_| !commit.inbox.is_empty()) {
+                inbox.apply(&transaction, &commit.inbox)?;
+            }
             let committed = tables::Write::new(&transaction)?.carry_out(commit)?;
             transaction.commit()?;
             Ok(committed)
-        })
+        });
+        self.inbox = inbox;
+        committed
     }
 
     fn read(&mut self, from: LocalId, max_messages: usize, max_bytes: usize) -> Result<Vec<Row>, StoreError> {
@@ -114,6 +179,7 @@ impl Store for RedbStore {
 
     fn close(&mut self) -> Result<(), StoreError> {
         self.database = None;
+        self.source.let_go();
         Ok(())
     }
 }

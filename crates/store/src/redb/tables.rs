@@ -19,15 +19,15 @@ use super::{
 use crate::MAX_EXCEPTIONS;
 
 /// The format, the state beside the rows, and the bytes of all records.
-const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
+const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("actix_realtime.state");
 /// Records of messages, by the place of their first.
-const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
+const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("actix_realtime.messages");
 /// Places of messages by the keys that callers chose.
-const KEYS: TableDefinition<'_, &str, u64> = TableDefinition::new("keys");
+const KEYS: TableDefinition<'_, &str, u64> = TableDefinition::new("actix_realtime.keys");
 /// Places without a message.
-const HOLES: TableDefinition<'_, u64, ()> = TableDefinition::new("holes");
+const HOLES: TableDefinition<'_, u64, ()> = TableDefinition::new("actix_realtime.holes");
 /// Messages that were put aside.
-const ASIDE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("aside");
+const ASIDE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("actix_realtime.aside");
 
 /// One step from each format to the next; a file is brought up to date in the transaction that opens it.
 const MIGRATIONS: [Migration; 0] = [];

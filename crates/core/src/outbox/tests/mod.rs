@@ -2,6 +2,7 @@
 
 mod failures;
 mod holes;
+mod inbox;
 mod pipeline;
 mod resume;
 
@@ -16,6 +17,7 @@ use super::*;
 use crate::{
     config::{ConfigBuilder, Overflow},
     event::Rejection,
+    session::Item,
     store::{Committed, Exception, Fresh, ResumeToken},
 };
 
@@ -44,6 +46,10 @@ struct Rig {
     answers_reads: bool,
     asked_reads: Vec<ReadFor>,
     failed: Option<Arc<str>>,
+    /// Items for the hub, events that the inbox applied, and how often the hub was asked where it stands.
+    delivered: Vec<Item>,
+    applied: Vec<Event>,
+    questions: usize,
 }
 
 fn settings() -> ConfigBuilder {
@@ -84,13 +90,17 @@ impl Rig {
             answers_reads: true,
             asked_reads: vec![],
             failed: None,
+            delivered: vec![],
+            applied: vec![],
+            questions: 0,
         }
     }
 
     /// A second run of the process on the same disk.
     fn restart(self) -> Self {
         let fresh = Self::closed(settings());
-        let mut rig = Self { meta: self.meta, rows: self.rows, holes: self.holes, keys: self.keys, ..fresh };
+        let (meta, rows, holes, keys, applied) = (self.meta, self.rows, self.holes, self.keys, self.applied);
+        let mut rig = Self { meta, rows, holes, keys, applied, ..fresh };
         rig.open();
         rig
     }
@@ -161,6 +171,7 @@ impl Rig {
             self.rows = self.rows.split_off(&through.next());
             self.holes = self.holes.split_off(&through.next());
         }
+        self.applied.extend(commit.inbox);
         self.meta = commit.meta;
         Committed { duplicates, stored_bytes: self.stored_bytes() }
     }
@@ -215,6 +226,8 @@ impl Rig {
                 Output::Reconciled { course, .. } => self.courses.push(course),
                 Output::CursorCommitted(cursor) => self.cursors.push(cursor),
                 Output::ChannelsCommitted(_) => {}
+                Output::Deliver(items) => self.delivered.extend(items.items),
+                Output::AskStanding => self.questions += 1,
                 Output::Event(event) => self.events.push(event),
                 Output::Failed(text) => self.failed = Some(text),
             }

@@ -83,7 +83,10 @@ impl Outbox {
         if let Some(through) = retire {
             meta.numbering.retire(through);
         }
-        Plan { commit: Commit { append, retire, settle: settle.into_iter().collect(), meta }, duplicate }
+        Plan {
+            commit: Commit { append, retire, settle: settle.into_iter().collect(), inbox: vec![], meta },
+            duplicate,
+        }
     }
 
     fn book(&mut self, plan: Plan) {

@@ -1,0 +1,149 @@
+//! What arrives, where the store has an inbox: applied in the commit that moves the cursor, and shown after it (D-9).
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{InFlight, Outbox, Output};
+use crate::{
+    event::Event,
+    session::Items,
+    store::{Cursor, Meta},
+};
+
+/// How long an inbox that refused is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What has arrived and is not in a commit yet.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    waiting: VecDeque<Items>,
+    /// The session wants to know where the hub stands: asked behind what waits.
+    asked: bool,
+    /// The inbox refused: when it is offered the same again.
+    retry_at: Option<Instant>,
+}
+
+/// What a commit applies, and how everything was before it.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) items: Vec<Items>,
+    pub(super) cursor: Option<Cursor>,
+    before: Meta,
+}
+
+impl Inbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether something waits that a commit would take along.
+    pub(super) fn wants_commit(&self) -> bool {
+        !self.is_empty() && self.retry_at.is_none()
+    }
+
+    /// When it is offered again what it refused.
+    pub(super) const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether there is something that should not wait for another commit: a position alone can.
+    pub(super) fn is_urgent(&self, now: Instant) -> bool {
+        let has_events = |items: &Items| items.items.iter().any(|item| item.event.is_some());
+        self.retry_at.is_none_or(|at| now >= at) && self.waiting.iter().any(has_events)
+    }
+
+    fn take(&mut self, now: Instant) -> Vec<Items> {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return Vec::new();
+        }
+        self.retry_at = None;
+        self.waiting.drain(..).collect()
+    }
+
+    pub(super) fn put_back(&mut self, items: Vec<Items>) {
+        for items in items.into_iter().rev() {
+            self.waiting.push_front(items);
+        }
+    }
+}
+
+impl<R, W> Outbox<R, W> {
+    /// Items from the session, in order, to be applied before anybody sees them.
+    pub fn handle_arrived(&mut self, items: Items, now: Instant) {
+        self.inbox.waiting.push_back(items);
+        self.flush_later(now);
+        self.begin_commit(now);
+    }
+
+    /// The session asks where the hub stands: behind everything that has arrived.
+    pub fn handle_ask_standing(&mut self) {
+        self.inbox.asked = true;
+        self.pass_question_on();
+    }
+
+    pub(super) fn pass_question_on(&mut self) {
+        let busy = !self.inbox.is_empty() || self.in_flight.as_ref().is_some_and(|it| it.arrived.is_some());
+        if !busy && std::mem::take(&mut self.inbox.asked) {
+            self.outputs.push_back(Output::AskStanding);
+        }
+    }
+
+    /// Takes what waits into the commit that is being made: the events that are new, and the state that they move.
+    pub(super) fn take_arrived(&mut self, now: Instant) -> (Vec<Event>, Option<Box<Arrived>>) {
+        let items = self.inbox.take(now);
+        if items.is_empty() {
+            return (Vec::new(), None);
+        }
+        let before = self.meta.clone();
+        let mut events = Vec::new();
+        for item in items.iter().flat_map(|items| &items.items) {
+            let (new, known) = (&item.cursor, &self.meta.cursor);
+            // A session that was rebuilt says again what the hub has not got, though it is applied already.
+            let again = matches!((new, known), (Some(new), Some(known))
+                if new.epoch == known.epoch && new.seq <= known.seq && item.event.is_some());
+            if again {
+                continue;
+            }
+            if let Some(event @ (Event::Message(_) | Event::Gap(_))) = &item.event {
+                events.push(event.clone());
+            }
+            if new.is_some() {
+                self.meta.cursor.clone_from(new);
+            }
+        }
+        self.meta.applied += events.len() as u64;
+        let cursor = self.meta.cursor.clone().filter(|cursor| Some(cursor) != before.cursor.as_ref());
+        (events, Some(Box::new(Arrived { items, cursor, before })))
+    }
+
+    /// What was applied may be shown, and acked.
+    pub(super) fn show_arrived(&mut self, arrived: Option<Box<Arrived>>) {
+        if let Some(arrived) = arrived {
+            self.outputs.extend(arrived.items.into_iter().map(Output::Deliver));
+            self.outputs.extend(arrived.cursor.map(Output::CursorCommitted));
+        }
+        self.pass_question_on();
+    }
+
+    /// The application's inbox refused the commit in flight: nothing of it happened. The rest of it goes on without
+    /// what arrived, which is offered again later.
+    pub(super) fn inbox_refused(&mut self, reason: &str, now: Instant) {
+        let Some(InFlight { commit, entries, cursor, channels, arrived: Some(arrived), .. }) =
+            self.in_flight.take()
+        else {
+            return;
+        };
+        let untold = std::mem::take(&mut self.meta.untold);
+        self.meta = Meta { untold, ..arrived.before };
+        self.restore_wants(Arc::unwrap_or_clone(commit), channels, cursor);
+        self.bounds.put_back(entries);
+        self.inbox.put_back(arrived.items);
+        self.inbox.retry_at = Some(now + RETRY_AFTER);
+        self.counts.store_errors += 1;
+        self.outputs.push_back(Output::Event(Event::InboxRefused { reason: reason.into() }));
+        self.begin_commit(now);
+    }
+}

@@ -1,0 +1,176 @@
+//! What arrives is applied once, in the transaction that moves the cursor, and shown after it.
+
+use super::*;
+use crate::event::{Gap, GapReason, Received};
+
+fn cursor(seq: u64) -> Cursor {
+    Cursor { epoch: "log".into(), seq, pos: format!("p{seq}") }
+}
+
+fn message(n: u64, cursor: Option<Cursor>) -> Item {
+    let event = Event::Message(Received {
+        event: "e".into(),
+        payload: n.to_string().into(),
+        channel: None,
+        sender: None,
+        key: None,
+        timestamp: None,
+        seq: cursor.as_ref().map(|cursor| cursor.seq),
+    });
+    Item { event: Some(event), cursor }
+}
+
+fn numbered(numbers: impl IntoIterator<Item = u64>) -> Vec<Item> {
+    numbers.into_iter().map(|n| message(n, Some(cursor(n)))).collect()
+}
+
+impl Rig {
+    fn arrive(&mut self, items: Vec<Item>) {
+        self.outbox.handle_arrived(Items { after: 0, items }, self.now);
+        self.drain();
+    }
+
+    /// The inbox refuses the commit in flight.
+    fn refuse(&mut self) {
+        let commit = self.commit.take().expect("a commit in flight");
+        assert!(!commit.inbox.is_empty(), "nothing to refuse");
+        self.outbox.handle_committed(Err(StoreError::Inbox { reason: "no".into() }), self.now);
+        self.drain();
+    }
+
+    fn has_applied(&self) -> Vec<String> {
+        let payload = |event: &Event| {
+            if let Event::Message(received) = event { received.payload.to_string() } else { String::new() }
+        };
+        self.applied.iter().map(payload).collect()
+    }
+}
+
+// [D-9]
+#[test]
+fn what_arrives_is_shown_and_acked_only_once_it_is_applied() {
+    let mut rig = rig();
+    rig.arrive(numbered([1, 2]));
+    assert!(rig.delivered.is_empty() && rig.cursors.is_empty(), "before the commit nobody sees it");
+    rig.arrive(numbered([3]));
+    rig.commit_one();
+    assert_eq!((rig.has_applied(), rig.cursors.clone()), (vec!["1".into(), "2".into()], vec![cursor(2)]));
+    assert_eq!(rig.delivered.len(), 2);
+    rig.commit_one();
+    assert_eq!((rig.has_applied().len(), rig.meta.cursor.clone()), (3, Some(cursor(3))));
+    assert_eq!(rig.meta.applied, 3);
+}
+
+// [D-9]
+#[test]
+fn what_a_rebuilt_session_says_again_is_shown_again_and_not_applied_again() {
+    let mut rig = rig();
+    rig.arrive(numbered([1, 2]));
+    rig.sync();
+    rig.arrive(numbered([2, 3]));
+    rig.sync();
+    assert_eq!(rig.has_applied(), ["1", "2", "3"]);
+    assert_eq!(rig.delivered.len(), 4, "the hub knows best what it has");
+}
+
+// [S-4] [D-9]
+#[test]
+fn a_gap_is_applied_with_the_position_behind_it() {
+    let mut rig = rig();
+    rig.arrive(numbered([1]));
+    let to = Cursor { epoch: "other".into(), seq: 0, pos: "q".into() };
+    let gap = Event::Gap(Gap { after_seq: Some(1), reason: GapReason::EpochChanged });
+    rig.sync();
+    rig.arrive(vec![Item { event: Some(gap.clone()), cursor: Some(to.clone()) }]);
+    rig.sync();
+    assert_eq!((rig.applied.last(), rig.meta.cursor.clone()), (Some(&gap), Some(to)));
+}
+
+#[test]
+fn a_position_alone_waits_for_another_commit_or_a_while() {
+    let mut rig = rig();
+    rig.arrive(numbered([1]));
+    rig.sync();
+    rig.arrive(vec![Item { event: None, cursor: Some(Cursor { pos: "later".into(), ..cursor(1) }) }]);
+    assert!(rig.commit.is_none());
+    rig.commit_lazily();
+    assert_eq!(rig.meta.cursor.as_ref().map(|cursor| &*cursor.pos), Some("later"));
+    assert_eq!(rig.meta.applied, 1);
+}
+
+#[test]
+fn an_inbox_that_refuses_holds_up_what_arrives_and_nothing_else() {
+    let mut rig = rig();
+    rig.accept([1]);
+    rig.arrive(numbered([1]));
+    rig.offer([2, 3]);
+    rig.refuse();
+    rig.sync();
+    assert_eq!(
+        rig.replies.iter().map(|(n, result)| (*n, result.is_ok())).collect::<Vec<_>>(),
+        [(1, true), (2, true), (3, true)]
+    );
+    assert_eq!(rig.rows.len(), 3, "each once");
+    assert!(rig.delivered.is_empty() && rig.applied.is_empty() && rig.meta.cursor.is_none());
+    assert!(rig.events.contains(&Event::InboxRefused { reason: "no".into() }));
+    rig.pass(Duration::from_millis(999));
+    assert!(rig.commit.is_none(), "it is left alone for a second");
+    rig.pass(Duration::from_millis(1));
+    rig.sync();
+    assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned()], 1));
+}
+
+#[test]
+fn a_refusal_takes_back_what_rode_on_the_same_commit() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.answer(says(proto2(0, None)));
+    rig.settled(1);
+    rig.arrive(numbered([1]));
+    rig.refuse();
+    assert_eq!(rig.meta.numbering.head(), LocalId(1), "nothing of it happened");
+    rig.commit_lazily();
+    assert_eq!(rig.meta.numbering.head(), LocalId(2), "and all but what arrived happens later");
+}
+
+// [D-9]
+#[test]
+fn whether_a_commit_that_failed_has_applied_anything_is_seen_even_where_no_position_moved() {
+    for happened in [false, true] {
+        let mut rig = rig();
+        rig.arrive(vec![message(7, None)]);
+        let commit = rig.commit.take().expect("a commit");
+        if happened {
+            rig.apply(commit);
+        }
+        rig.outbox.handle_committed(Err(StoreError::Io(std::io::Error::other("gone"))), rig.now);
+        rig.drain();
+        rig.open();
+        rig.commit_lazily();
+        assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["7".to_owned()], 1), "{happened}");
+    }
+}
+
+// [D-9] [S-1]
+#[test]
+fn a_session_that_begins_asks_where_the_hub_stands_behind_what_has_arrived() {
+    let mut rig = rig();
+    rig.arrive(numbered([1]));
+    rig.outbox.handle_ask_standing();
+    rig.outbox.handle_prepare(2);
+    rig.drain();
+    assert_eq!((rig.questions, rig.facts.len()), (0, 0));
+    rig.sync();
+    assert_eq!((rig.questions, rig.facts.len(), rig.delivered.len()), (1, 1, 1));
+}
+
+#[test]
+fn a_restart_applies_nothing_twice() {
+    let mut rig = rig();
+    rig.arrive(numbered([1, 2]));
+    rig.commit_one();
+    let mut rig = rig.restart();
+    rig.arrive(numbered([2, 3]));
+    rig.sync();
+    assert_eq!(rig.has_applied(), ["1", "2", "3"]);
+}
