@@ -1,4 +1,4 @@
-//! Receives: `Deliver`, `AskStanding` from the sequencer; `Occurred` from everybody; `AddSubscriber`, `Unsubscribe` from the front door; `Handled` from events let go.
+//! Receives: `Deliver`, `AskStanding` from the sequencer; `Occurred` from everybody; `MetricsChanged` from the metrics; `AddSubscriber`, `Unsubscribe` from the front door; `Handled` from events let go.
 //! Sends: `HubSaid` to the sequencer, `Told` to the outbox, typed events to subscribers, counters to the metrics.
 //! Owns: who gets which event, in which order, and what the application has (D-9).
 //! On restart: subscribers and what waits for them stay; what they let go meanwhile is looked up, and an event that was being taken is taken again.
@@ -19,7 +19,10 @@ use actix_realtime_core::{
     store::Cursor,
 };
 
-use crate::{driver::failpoint, metrics::Counted, subscribe::Sink};
+use crate::{
+    driver::failpoint,
+    metrics::{Counted, MetricsChanged},
+};
 
 /// Items from the session, in order.
 #[derive(Message)]
@@ -69,6 +72,12 @@ pub(crate) enum HubSaid {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Told(pub(crate) Arc<Event>);
+
+/// Where a subscriber's events go.
+pub(crate) trait Sink: Send + Sync {
+    /// Hands events over; false when nobody is there any more.
+    fn deliver(&self, events: Vec<Arc<Event>>, receipt: Arc<Receipt>) -> bool;
+}
 
 /// Held by every event of a batch: when the last one is let go, the batch is handled.
 pub(crate) struct Receipt {
@@ -198,6 +207,16 @@ impl Handler<Occurred> for Events {
         failpoint!("events.Occurred");
         self.machine.handle_event(event);
         self.taking = None;
+        self.drain(ctx);
+    }
+}
+
+impl Handler<MetricsChanged> for Events {
+    type Result = ();
+
+    fn handle(&mut self, MetricsChanged(counters): MetricsChanged, ctx: &mut Context<Self>) {
+        failpoint!("events.MetricsChanged");
+        self.machine.handle_event(Event::Metrics(counters));
         self.drain(ctx);
     }
 }

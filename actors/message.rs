@@ -12,8 +12,6 @@ use actix_realtime_core::{
 use actix_realtime_protocol::{Key, NameError};
 use serde::Serialize;
 
-use crate::outbox::{Outbox, WaitFor};
-
 /// Sends a message: numbered, stored, acked, sent again until then (at least once on the wire, once in effect).
 ///
 /// The answer comes when the message is on disk (D-1), not when the server has it: for that there is
@@ -73,11 +71,16 @@ impl SendEvent {
 #[rtype(result = "Vec<Result<Accepted, SendError>>")]
 pub struct SendAll(pub Vec<SendEvent>);
 
+/// How does this message end? The outbox answers.
+#[derive(Clone, Message)]
+#[rtype(result = "Outcome")]
+pub(crate) struct WaitFor(pub(crate) LocalId);
+
 /// A message is on disk: a crash or a power cut cannot lose it any more (D-1).
 #[derive(Clone)]
 pub struct Accepted {
     pub(crate) stored: Stored,
-    pub(crate) outbox: Arc<Addr<Outbox>>,
+    pub(crate) outbox: Arc<Recipient<WaitFor>>,
 }
 
 impl Accepted {

@@ -1,16 +1,15 @@
 //! Receives: `Counted` from every actor that counts, `GetMetrics` from the front door.
-//! Sends: `Event::Metrics` to the hub, at most once a second, while anything changes.
+//! Sends: `MetricsChanged` to the hub, at most once a second, while anything changes.
 //! Owns: the sums since the start.
 //! On restart: the sums stay; a batch of counters may be missing.
 
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use actix_realtime_core::{event::Event, metrics::Metrics as Counters};
+use actix_realtime_core::metrics::Metrics as Counters;
 
 use crate::{
     driver::{Tick, Timer, failpoint, now},
-    events::Occurred,
     message::GetMetrics,
 };
 
@@ -26,17 +25,22 @@ pub(crate) struct Counted(pub(crate) Counters);
 #[rtype(result = "()")]
 pub(crate) struct OutboxCounted(pub(crate) Counters);
 
+/// The sums are these now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct MetricsChanged(pub(crate) Counters);
+
 /// The actor.
 pub(crate) struct Metrics {
     sums: Counters,
     told: Counters,
     next: Option<Instant>,
-    events: Recipient<Occurred>,
+    events: Recipient<MetricsChanged>,
     timer: Timer,
 }
 
 impl Metrics {
-    pub(crate) fn new(events: Recipient<Occurred>) -> Self {
+    pub(crate) fn new(events: Recipient<MetricsChanged>) -> Self {
         let sums = Counters::default();
         Self { sums, told: sums, next: None, events, timer: Timer::new() }
     }
@@ -95,7 +99,7 @@ impl StreamHandler<Tick> for Metrics {
         self.next = None;
         if self.sums != self.told {
             self.told = self.sums;
-            self.events.do_send(Occurred(Event::Metrics(self.sums)));
+            self.events.do_send(MetricsChanged(self.sums));
         }
     }
 }

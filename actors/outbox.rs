@@ -22,6 +22,7 @@ use crate::{
     disk::{self, Order, Work, Worked},
     driver::{Later, Promise, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Occurred, Told},
+    message::WaitFor,
     metrics::OutboxCounted,
     reply::Reply,
 };
@@ -45,11 +46,6 @@ pub(crate) struct CountPending;
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 pub(crate) struct AwaitSettled;
-
-/// How does this message end?
-#[derive(Clone, Message)]
-#[rtype(result = "Outcome")]
-pub(crate) struct WaitFor(pub(crate) LocalId);
 
 /// What the session wants of the outbox.
 #[derive(Message)]
@@ -131,7 +127,7 @@ pub(crate) struct Outbox {
     config: Arc<Config>,
     machine: Machine<Reply, Promise<Outcome>>,
     doors: Doors,
-    this: Arc<Addr<Self>>,
+    this: Arc<Recipient<WaitFor>>,
     clock: WallClock,
     rng: fastrand::Rng,
     asked: BTreeMap<u64, Asked>,
@@ -150,7 +146,7 @@ impl Outbox {
     pub(crate) fn new(
         config: Arc<Config>,
         doors: Doors,
-        this: Arc<Addr<Self>>,
+        this: Arc<Recipient<WaitFor>>,
         clock: WallClock,
         seed: u64,
     ) -> Self {

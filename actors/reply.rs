@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix::Addr;
+use actix::Recipient;
 use actix_realtime_core::outbox::{Refused, Stored};
 
 use crate::{
     driver::Answer,
-    message::{Accepted, SendError},
-    outbox::Outbox,
+    message::{Accepted, SendError, WaitFor},
 };
 
 pub(crate) type Sent = Result<Accepted, SendError>;
@@ -36,7 +35,7 @@ struct All {
 }
 
 impl Reply {
-    pub(crate) fn give(self, result: Result<Stored, Refused>, outbox: &Arc<Addr<Outbox>>) {
+    pub(crate) fn give(self, result: Result<Stored, Refused>, outbox: &Arc<Recipient<WaitFor>>) {
         let sent = match result {
             Ok(stored) => Ok(Accepted { stored, outbox: outbox.clone() }),
             Err(refused) => Err(SendError::of(refused)),

@@ -20,7 +20,7 @@ use actix_realtime_core::{
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use crate::events::{AddSubscriber, Receipt};
+use crate::events::{AddSubscriber, Receipt, Sink};
 
 /// One event, shared. While any clone of it is held, it counts as not handled: the client acks to the server only
 /// what was let go (D-9), and past `max_unhandled` of such events it stops reading.
@@ -132,12 +132,6 @@ impl Deref for ClientEvent {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct EventBatch(pub Vec<Delivery>);
-
-/// Where a subscriber's events go.
-pub(crate) trait Sink: Send + Sync {
-    /// Hands events over; false when nobody is there any more.
-    fn deliver(&self, events: Vec<Arc<Event>>, receipt: Arc<Receipt>) -> bool;
-}
 
 fn deliveries(events: Vec<Arc<Event>>, receipt: Arc<Receipt>) -> impl Iterator<Item = Delivery> {
     events.into_iter().map(move |event| Delivery { event, _receipt: receipt.clone() })

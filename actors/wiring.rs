@@ -76,7 +76,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let worked = outbox.clone().recipient();
     child!(Disk, "disk", true, disk_slot, move || Disk::new(store, worked));
     {
-        let (config, seed, this) = (config.clone(), seeds.u64(..), Arc::new(outbox.clone()));
+        let (config, seed, this) = (config.clone(), seeds.u64(..), Arc::new(outbox.clone().recipient()));
         let doors = outbox::Doors {
             disk,
             session: sequencer.clone().recipient(),
@@ -140,8 +140,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             config, probe, lost, ask
         ));
     }
-    let occurred = events.clone().recipient();
-    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(occurred));
+    let changed = events.clone().recipient();
+    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(changed));
     {
         let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = client::Doors {
