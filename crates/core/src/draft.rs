@@ -96,6 +96,14 @@ impl Draft {
         &self.0.text[..self.0.event_len]
     }
 
+    /// The key under which a newer ephemeral message takes the place of an older one, unless another is given: its
+    /// event and its channel (D-8).
+    #[must_use]
+    pub fn latest_key(&self) -> String {
+        // No name has a line's end in it.
+        [self.event(), "\n", self.0.channel.as_deref().unwrap_or_default()].concat()
+    }
+
     fn payload(&self) -> &str {
         &self.0.text[self.0.event_len..]
     }

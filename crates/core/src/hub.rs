@@ -1,17 +1,20 @@
 //! Who gets which event, in which order, and what the application has (D-9).
 //!
-//! Three kinds of events. The *stream* (messages, gaps, channels) waits for a slow subscriber, and holds the server
-//! back if it must: nothing of it is ever dropped. *Notices* (rejections, losses) wait too, up to a bound. Of the
-//! *latest* (connection state, acks, metrics) only the newest counts.
+//! Four kinds of events. The *stream* (messages, gaps, channels) waits for a slow subscriber, and holds the server
+//! back if it must: nothing of it is ever dropped. *Ephemeral* messages (D-8) are shown to whoever keeps up. *Notices*
+//! (rejections, losses) wait, up to a bound. Of the *latest* (connection state, acks, metrics) only the newest counts.
 //!
 //! Everybody reads from one queue, each at a place of their own. An event counts as handled when every subscriber
 //! that wanted it has let go of it.
+
+mod subscriber;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
+use self::subscriber::{Batch, Subscriber};
 use crate::{
     config::Config,
     event::Event,
@@ -164,30 +167,6 @@ impl Entry {
     }
 }
 
-#[derive(Debug)]
-struct Batch {
-    id: u64,
-    from: u64,
-    done: bool,
-}
-
-#[derive(Debug)]
-struct Subscriber {
-    filter: Filter,
-    next: u64,
-    batches: VecDeque<Batch>,
-    /// Latest values that it has not been given, while it still holds others.
-    stale: Vec<Kind>,
-    latest_out: Option<u64>,
-}
-
-impl Subscriber {
-    /// Everything before this place it has handled, or did not want.
-    fn handled_before(&self) -> u64 {
-        self.batches.front().map_or(self.next, |batch| batch.from)
-    }
-}
-
 /// The machine.
 #[derive(Debug)]
 pub struct Hub {
@@ -244,11 +223,21 @@ impl Hub {
     /// Adds a subscriber: it gets the current state first, and then what comes from now on, or, if it is the first
     /// that wants messages, everything since the start.
     pub fn subscribe(&mut self, id: SubscriberId, filter: Filter) {
+        self.add(id, filter, false);
+    }
+
+    /// Adds one of the client's own actors. The same holds for it, but what is kept for the first subscriber is kept
+    /// on, and what nobody else wants counts as wanted by nobody.
+    pub fn subscribe_internal(&mut self, id: SubscriberId, filter: Filter) {
+        self.add(id, filter, true);
+    }
+
+    fn add(&mut self, id: SubscriberId, filter: Filter, is_internal: bool) {
         let wants_stream = filter.wants_kind(Kind::Message) || filter.wants_kind(Kind::Gap);
         let next = if self.waiting_for_first && wants_stream { self.first } else { self.end() };
-        self.waiting_for_first &= !wants_stream;
+        self.waiting_for_first &= !wants_stream || is_internal;
         let stale = self.latest.keys().copied().filter(|kind| filter.wants_kind(*kind)).collect();
-        let subscriber = Subscriber { filter, next, batches: VecDeque::new(), stale, latest_out: None };
+        let subscriber = Subscriber::new(filter, is_internal, next, stale);
         self.subscribers.insert(id, subscriber);
         self.serve(id);
         self.advance();
@@ -272,7 +261,16 @@ impl Hub {
         if after != self.standing.taken {
             return;
         }
-        for Item { event, cursor } in items {
+        let mut ephemeral = false;
+        for Item { event, cursor, is_ephemeral } in items {
+            // What came first goes first, to whoever has room for both.
+            if is_ephemeral != std::mem::replace(&mut ephemeral, is_ephemeral) {
+                self.serve_all();
+            }
+            if is_ephemeral {
+                event.into_iter().for_each(|event| self.show(Arc::new(event)));
+                continue;
+            }
             self.standing.taken += 1;
             let again = matches!((&event, &cursor, &self.standing.cursor), (Some(Event::Message(_)), Some(new), Some(last))
                 if new.epoch == last.epoch && new.seq <= last.seq);
@@ -298,6 +296,16 @@ impl Hub {
             self.entries.push_back(Entry { event, cursor, counted: true, claimed: false });
         }
         self.serve_all();
+    }
+
+    /// Gives an event to everybody who is there, and holds nothing back for it.
+    fn show(&mut self, event: Arc<Event>) {
+        let mut claimed = false;
+        for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants(&event)) {
+            claimed |= !subscriber.is_internal;
+            self.counts.ephemeral_missed += subscriber.ephemerals.push(Arc::clone(&event));
+        }
+        self.counts.unclaimed += u64::from(!claimed);
     }
 
     /// An event from anywhere else.
@@ -342,6 +350,7 @@ impl Hub {
         if subscriber.latest_out == Some(batch) {
             subscriber.latest_out = None;
         }
+        subscriber.ephemerals.handled(batch);
         if let Some(held) = subscriber.batches.iter_mut().find(|held| held.id == batch) {
             held.done = true;
         }
@@ -380,7 +389,7 @@ impl Hub {
                 if let Some(entry) = self.entries.get_mut(at)
                     && let Some(event) = entry.event.as_ref().filter(|event| subscriber.filter.wants(event))
                 {
-                    entry.claimed = true;
+                    entry.claimed |= !subscriber.is_internal;
                     events.push(event.clone());
                 }
             }
@@ -389,6 +398,10 @@ impl Hub {
             }
             self.batches += 1;
             subscriber.batches.push_back(Batch { id: self.batches, from, done: false });
+            self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
+        }
+        while let Some(events) = subscriber.ephemerals.next(MAX_BATCHES, MAX_BATCH, self.batches + 1) {
+            self.batches += 1;
             self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
         }
     }

@@ -18,3 +18,4 @@ pub mod retry;
 pub mod session;
 pub mod store;
 pub mod transport;
+pub mod unnumbered;

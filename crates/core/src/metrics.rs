@@ -79,6 +79,14 @@ counters! {
     coalesced,
     /// Notices that a slow subscriber did not get because too many had piled up.
     dropped,
+    /// Ephemeral events that a slow subscriber did not get because newer ones had come (D-9).
+    ephemeral_missed,
+    /// Frames of messages without a number handed to a link.
+    unnumbered_sent,
+    /// Messages without a number that were not sent because a newer one took their place (D-8).
+    unnumbered_coalesced,
+    /// Messages without a number that were dropped: no session, no room, or too large for the server (D-8).
+    unnumbered_dropped,
 }
 
 impl Metrics {

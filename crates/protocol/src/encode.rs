@@ -36,7 +36,9 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// What every numbered event of one client begins with.
+const SEQ: &str = ",\"seq\":";
+
+/// What every event of one client begins with.
 ///
 /// An event is encoded once, when it is accepted, without its number: that [`body`](event_body) is what the store
 /// keeps. Sending, resending and renumbering are then two copies and an integer (32 ns against 220 for an encode).
@@ -49,7 +51,7 @@ impl EventHead {
     pub fn new(client_id: &str) -> Self {
         let mut head = String::from(r#"{"type":"event""#);
         field(&mut head, "client_id", client_id);
-        head.push_str(",\"seq\":");
+        head.push_str(SEQ);
         Self(head)
     }
 
@@ -59,6 +61,12 @@ impl EventHead {
         out.push_str(&self.0);
         let _ = write!(out, "{seq}");
         out.push_str(body);
+    }
+
+    /// The frame of `body` without a number: for what is not stored (D-8).
+    #[must_use]
+    pub fn unnumbered(&self, body: &str) -> String {
+        [&self.0[..self.0.len() - SEQ.len()], body].concat()
     }
 
     /// The longest frame that a body of `len` bytes can become.

@@ -1,5 +1,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the few events that it uses")]
 
+mod ephemeral;
+
 use super::*;
 use crate::{
     event::{Gap, GapReason, Received},
@@ -35,7 +37,7 @@ fn message(seq: u64, event: &str, channel: Option<&str>) -> Item {
         timestamp: None,
         seq: Some(seq),
     };
-    Item { event: Some(Event::Message(received)), cursor: Some(cursor(seq)) }
+    Item { event: Some(Event::Message(received)), cursor: Some(cursor(seq)), is_ephemeral: false }
 }
 
 fn name(event: &Event) -> String {
@@ -167,7 +169,7 @@ fn what_came_before_the_first_subscription_is_held_for_it() {
 }
 
 fn position(seq: u64, pos: &str) -> Item {
-    Item { event: None, cursor: Some(Cursor { pos: pos.into(), ..cursor(seq) }) }
+    Item { event: None, cursor: Some(Cursor { pos: pos.into(), ..cursor(seq) }), is_ephemeral: false }
 }
 
 #[test]
@@ -225,7 +227,7 @@ fn events_that_nobody_wants_do_not_hold_the_cursor_back() {
 fn a_position_without_an_event_waits_for_the_events_before_it() {
     let mut rig = rig();
     rig.subscribe(ANN, stream());
-    let moved = Item { event: None, cursor: Some(Cursor { pos: "later".into(), ..cursor(1) }) };
+    let moved = position(1, "later");
     rig.items(vec![message(1, "e", None), moved.clone()]);
     assert_eq!(rig.delivered, []);
     rig.handle_one(ANN);
@@ -241,7 +243,7 @@ fn a_session_that_was_rebuilt_cannot_give_a_message_twice() {
     rig.messages([2, 3]);
     assert_eq!(rig.got(ANN), ["1", "2", "3"]);
     let gap = Event::Gap(Gap { after_seq: Some(3), reason: GapReason::NotRecovered });
-    rig.items(vec![Item { event: Some(gap), cursor: Some(cursor(3)) }]);
+    rig.items(vec![Item { event: Some(gap), cursor: Some(cursor(3)), is_ephemeral: false }]);
     assert_eq!(rig.got(ANN), ["1", "2", "3", "gap"]);
     let standing = rig.hub.standing();
     assert_eq!((standing.taken, standing.handled), (5, 0));

@@ -14,6 +14,8 @@ use crate::{
 
 /// Keys of received messages that are remembered, to drop what a baseline server sends again (S-2).
 const REMEMBERED_KEYS: usize = 8192;
+/// Events of a baseline server whose newest alone counts, by the beginnings of their names (section 1).
+const EPHEMERAL_EVENTS: [&str; 2] = ["typing.", "presence."];
 /// Most events that a cursor may be behind before it gets a commit of its own.
 const COMMIT_AFTER: u64 = 256;
 
@@ -71,13 +73,18 @@ impl Inbound {
         self.push(Event::Gap(Gap { after_seq, reason }), to);
     }
 
+    /// An event that is only for those who keep up (D-9).
+    fn show(&mut self, event: Event) {
+        self.items.push(Item { event: Some(event), cursor: None, is_ephemeral: true });
+    }
+
     /// Something that belongs into the stream and has no position.
     pub(super) fn note(&mut self, event: Event) {
         self.push(event, None);
     }
 
     fn push(&mut self, event: Event, cursor: Option<Cursor>) {
-        self.items.push(Item { event: Some(event), cursor });
+        self.items.push(Item { event: Some(event), cursor, is_ephemeral: false });
     }
 
     /// A position without an event counts behind the events before it, and only if it is about the last of them.
@@ -85,7 +92,7 @@ impl Inbound {
         let Some(received) = self.received.as_mut().filter(|cursor| cursor.seq == seq) else { return };
         if received.pos != pos {
             pos.clone_into(&mut received.pos);
-            self.items.push(Item { event: None, cursor: Some(received.clone()) });
+            self.items.push(Item { event: None, cursor: Some(received.clone()), is_ephemeral: false });
         }
     }
 
@@ -102,7 +109,7 @@ impl Inbound {
             }
         }
         let after = self.taken;
-        self.taken += items.len() as u64;
+        self.taken += items.iter().filter(|item| !item.is_ephemeral).count() as u64;
         Some(Items { after, items })
     }
 
@@ -128,12 +135,14 @@ impl Session {
     pub(super) fn take_event(&mut self, text: &ByteString, frame: EventFrame<'_>, peer: Peer) {
         match (peer, frame.seq) {
             (Peer::Proto2, Some(seq)) => self.take_numbered(text, frame, seq),
-            (Peer::Proto2, None) => self.inbound.note(Event::Message(received(text, frame))),
+            (Peer::Proto2, None) => self.inbound.show(Event::Message(received(text, frame))),
             (Peer::Baseline, _) => {
                 // Never by its number: such a server may relay the sender's (S-2).
                 let event = Received { seq: None, ..received(text, frame) };
                 if event.key.as_ref().is_some_and(|key| self.inbound.came_before(key)) {
                     self.counts.duplicates += 1;
+                } else if EPHEMERAL_EVENTS.iter().any(|prefix| event.event.starts_with(prefix)) {
+                    self.inbound.show(Event::Message(event));
                 } else {
                     self.inbound.note(Event::Message(event));
                 }

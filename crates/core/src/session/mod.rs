@@ -9,6 +9,7 @@ mod outbound;
 mod resume;
 #[cfg(test)]
 mod tests;
+mod unnumbered;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -32,6 +33,7 @@ use crate::{
     outbox::{Answer, Course, Facts, Pull},
     store::{Cursor, LocalId, Peer, Settle, Verdict},
     transport::LinkEnd,
+    unnumbered::Unnumbered,
 };
 
 /// Errors of unknown code for one message, after which it is put aside (D-6).
@@ -51,6 +53,8 @@ pub struct Item {
     pub event: Option<Event>,
     /// Where the application stands once it has this.
     pub cursor: Option<Cursor>,
+    /// Whether it is only for those who keep up (D-9): it holds nothing back, and does not count as taken.
+    pub is_ephemeral: bool,
 }
 
 /// The next entries of the stream.
@@ -67,7 +71,7 @@ pub struct Items {
 pub struct Standing {
     /// The cursor of the last item that it took; None before the first of this run.
     pub cursor: Option<Cursor>,
-    /// Items that it ever took.
+    /// Items that it ever took, but for the ephemeral ones.
     pub taken: u64,
     /// Of those, items that the application has handled.
     pub handled: u64,
@@ -102,8 +106,8 @@ pub enum Output {
     AskStanding,
     /// To the hub: the next items, in order.
     Deliver(Items),
-    /// To the supervisor: the session is up.
-    SessionUp,
+    /// To the supervisor, and to whoever speaks by the session: it is up, with such a server.
+    SessionUp(Peer),
     /// To the supervisor: something got done (L-4).
     Progress,
     /// To the supervisor: the server goes away, and wants us back after this time (L-5).
@@ -150,6 +154,7 @@ pub struct Session {
     joined: BTreeSet<String>,
     inbound: Inbound,
     outbound: Outbound,
+    unnumbered: Unnumbered,
     unknown_errors: BTreeMap<LocalId, u32>,
     reading: bool,
     progressed: bool,
@@ -176,6 +181,7 @@ impl Session {
             joined: BTreeSet::new(),
             inbound: Inbound::default(),
             outbound: Outbound::new(config.link.max_frame),
+            unnumbered: Unnumbered::default(),
             unknown_errors: BTreeMap::new(),
             reading: true,
             progressed: false,
@@ -233,6 +239,7 @@ impl Session {
         if self.link.as_ref().is_some_and(|link| link.generation == generation) {
             self.link = None;
             self.counts.disconnects += 1;
+            self.end_unnumbered();
             self.outputs.push_back(Output::LinkDown);
         }
     }
@@ -429,6 +436,7 @@ impl Session {
     pub fn handle_written(&mut self, generation: u64, bytes: usize) {
         if self.is_current(generation) {
             self.outbound.unwritten = self.outbound.unwritten.saturating_sub(bytes);
+            self.send_unnumbered();
             self.pull();
         }
     }
@@ -488,6 +496,7 @@ impl Session {
     fn hang_up(&mut self, code: CloseCode, reason: EndReason) {
         if let Some(link) = self.link.as_mut().filter(|link| !matches!(link.phase, Phase::Over)) {
             link.phase = Phase::Over;
+            self.end_unnumbered();
             self.outputs.push_back(Output::LinkDown);
             self.outputs.push_back(Output::HangUp(code, reason));
         }

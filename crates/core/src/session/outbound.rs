@@ -72,7 +72,17 @@ impl Outbound {
 
     /// Whether the socket keeps up.
     pub(super) const fn has_room(&self) -> bool {
-        self.unwritten < HIGH_WATER
+        self.has_room_behind(0)
+    }
+
+    /// The same, once so many bytes more have been handed over.
+    pub(super) const fn has_room_behind(&self, bytes: usize) -> bool {
+        self.unwritten + bytes < HIGH_WATER
+    }
+
+    /// Longest frame that the server takes.
+    pub(super) const fn max_frame(&self) -> usize {
+        self.max_frame
     }
 
     pub(super) fn id_of(&self, seq: u64) -> Option<LocalId> {

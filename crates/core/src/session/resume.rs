@@ -231,7 +231,7 @@ impl Session {
             self.outbound.limit(self.window, None, None);
         }
         self.had_session = true;
-        self.outputs.push_back(Output::SessionUp);
+        self.outputs.push_back(Output::SessionUp(peer));
         if peer == Peer::Proto2 {
             let refuses = |channel: &String| refused.iter().any(|other| **other == **channel);
             let granted: Vec<_> = self.told.iter().filter(|c| !refuses(c)).cloned().collect();

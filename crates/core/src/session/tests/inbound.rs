@@ -84,6 +84,42 @@ fn from_a_baseline_server_nothing_is_dropped_by_number_and_repeats_are_dropped_b
     assert!(rig.items().iter().all(|item| item.cursor.is_none()));
 }
 
+// [D-9]
+#[test]
+fn what_has_no_number_is_only_for_those_who_keep_up_and_does_not_count_as_unhandled() {
+    let mut rig = Rig::with(settings().max_unhandled(2));
+    rig.live(0);
+    let unnumbered = |n| format!(r#"{{"type":"event","event":"cursor","payload":{n}}}"#).into();
+    rig.session.handle_frames(rig.generation, (0..100).map(unnumbered).collect());
+    rig.hear(event(1));
+    assert!(!rig.said.contains(&Output::Reading(false)));
+    let ephemeral: Vec<_> = rig.items().iter().map(|item| item.is_ephemeral).collect();
+    assert_eq!(ephemeral, [vec![true; 100], vec![false]].concat());
+    let after: Vec<_> = rig
+        .said
+        .iter()
+        .filter_map(|output| match output {
+            Output::Deliver(items) => Some(items.after),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(after, [0, 0]);
+}
+
+// [D-9]
+#[test]
+fn of_a_baseline_server_typing_and_presence_are_for_those_who_keep_up_and_the_rest_is_not() {
+    let mut rig = rig();
+    rig.up();
+    rig.hear(r#"{"type":"resume_response","server_ack_seq":0}"#);
+    rig.proceed();
+    for name in ["typing.start", "presence.update", "message.read", "typing", "chat"] {
+        rig.hear(format!(r#"{{"type":"event","event":"{name}"}}"#));
+    }
+    let ephemeral: Vec<_> = rig.items().iter().map(|item| item.is_ephemeral).collect();
+    assert_eq!(ephemeral, [true, true, false, false, false]);
+}
+
 // I5: e1 is acked and trimmed, and the cursor not committed.
 // [D-9]
 #[test]

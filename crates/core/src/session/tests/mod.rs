@@ -7,6 +7,7 @@ mod hostile;
 mod inbound;
 mod outbound;
 mod resuming;
+mod unnumbered;
 
 use actix_realtime_protocol::{Resume, decode};
 
@@ -73,7 +74,7 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(output) = self.session.poll_output() {
             if let Output::Deliver(Items { items, .. }) = &output {
-                self.standing.taken += items.len() as u64;
+                self.standing.taken += items.iter().filter(|item| !item.is_ephemeral).count() as u64;
                 let last = items.iter().rev().find_map(|item| item.cursor.clone());
                 self.standing.cursor = last.or_else(|| self.standing.cursor.take());
             }

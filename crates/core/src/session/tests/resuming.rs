@@ -100,7 +100,7 @@ fn nothing_is_pulled_before_the_answer_is_committed_and_what_came_behind_it_wait
     rig.proceed();
     assert_eq!(rig.stream(), ["1", "2"]);
     let at = |wanted: fn(&Output) -> bool| rig.said.iter().position(wanted);
-    assert!(at(|o| matches!(o, Output::SessionUp)) < at(|o| matches!(o, Output::Pull(_))));
+    assert!(at(|o| matches!(o, Output::SessionUp(Peer::Proto2))) < at(|o| matches!(o, Output::Pull(_))));
     assert!(rig.said.contains(&Output::Reading(true)));
 }
 
@@ -135,7 +135,7 @@ fn a_server_that_does_not_answer_is_one_without_resume() {
     rig.drain();
     assert_eq!(rig.answers(), [&Answer::None]);
     rig.proceed();
-    assert!(rig.said.contains(&Output::SessionUp));
+    assert!(rig.said.contains(&Output::SessionUp(Peer::Baseline)));
 }
 
 // H4d: the tail is lost, the answer that says so is slow, m2 is sent without it.

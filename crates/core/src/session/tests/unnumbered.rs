@@ -1,0 +1,110 @@
+//! Messages of ours without a number.
+
+use super::*;
+
+impl Rig {
+    fn ephemeral(&mut self, key: &str, n: usize) {
+        let body = format!(r#","idempotency_key":"k","event":"cursor","timestamp":"now","payload":{n}}}"#);
+        self.session.handle_ephemeral(key.to_owned(), body.into());
+        self.drain();
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.session.handle_written(self.generation, bytes);
+        self.drain();
+    }
+
+    /// The payloads of the messages without a number that went to the link.
+    fn unnumbered(&self) -> Vec<String> {
+        let payload = |frame: &String| match decode(frame, &Limits::default()) {
+            Ok(Frame::Event(event)) if event.seq.is_none() => Some(event.payload?.to_string()),
+            _ => None,
+        };
+        self.sent().iter().filter_map(payload).collect()
+    }
+}
+
+// [D-8]
+#[test]
+fn an_ephemeral_message_goes_out_at_once_and_without_a_number() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.ephemeral("a", 1);
+    let expected = r#"{"type":"event","client_id":"me","idempotency_key":"k","event":"cursor","timestamp":"now","payload":1}"#;
+    assert_eq!(rig.sent(), [expected]);
+}
+
+// [D-8]
+#[test]
+fn without_a_live_session_ephemeral_messages_are_dropped_and_counted() {
+    let mut rig = rig();
+    rig.ephemeral("a", 1);
+    rig.up();
+    rig.ephemeral("a", 2);
+    rig.hear(answer(0, ""));
+    rig.ephemeral("a", 3);
+    rig.proceed();
+    rig.ephemeral("a", 4);
+    rig.down();
+    rig.ephemeral("a", 5);
+    rig.live(0);
+    assert_eq!(rig.unnumbered(), [""; 0], "nothing waits for the next session");
+    let counts = rig.session.take_counts();
+    assert_eq!((counts.unnumbered_dropped, counts.unnumbered_sent), (4, 1));
+}
+
+// [D-8]
+#[test]
+fn a_slow_link_gets_only_the_newest_value_of_each_key_and_what_waits_ends_with_the_session() {
+    let mut rig = rig();
+    rig.live(0);
+    // Fills the link: nothing of it is written.
+    rig.session.send_all(vec!["x".repeat(1 << 20).into()]);
+    (1..=50).for_each(|n| rig.ephemeral(["a", "b"][n % 2], n));
+    assert_eq!(rig.unnumbered(), [""; 0]);
+    rig.written(1 << 20);
+    assert_eq!(rig.unnumbered(), ["49", "50"]);
+    assert_eq!(rig.session.take_counts().unnumbered_coalesced, 48);
+    rig.session.send_all(vec!["x".repeat(1 << 20).into()]);
+    rig.ephemeral("a", 51);
+    rig.down();
+    assert_eq!(rig.session.take_counts().unnumbered_dropped, 1);
+}
+
+// [D-8]
+#[test]
+fn a_full_window_does_not_hold_an_ephemeral_message_back() {
+    let mut rig = Rig::with(settings().window(2));
+    rig.live(0);
+    rig.page(1..=2);
+    rig.ephemeral("a", 7);
+    assert_eq!(rig.unnumbered(), ["7"]);
+}
+
+#[test]
+fn what_waits_for_the_link_goes_before_the_next_page_is_asked_for() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.page(1..=2);
+    rig.session.send_all(vec!["x".repeat(1 << 20).into()]);
+    rig.ephemeral("a", 7);
+    rig.drain();
+    rig.said.clear();
+    rig.session.handle_page(crate::outbox::Page { generation: 1, rows: vec![], next: LocalId(3) });
+    rig.drain();
+    rig.written(1 << 20);
+    assert!(matches!(rig.said[..], [Output::Send(_), Output::Pull(_)]), "{:?}", rig.said);
+}
+
+#[test]
+fn what_is_too_large_for_the_server_is_dropped_and_counted() {
+    let mut rig = rig();
+    rig.up();
+    rig.hear(answer(0, r#","max_frame":1024"#));
+    rig.proceed();
+    let body = format!(r#","event":"e","payload":"{}"}}"#, "x".repeat(1024));
+    rig.session.handle_ephemeral("a".to_owned(), body.into());
+    rig.ephemeral("b", 1);
+    assert_eq!(rig.unnumbered(), ["1"]);
+    assert_eq!(rig.session.take_counts().unnumbered_dropped, 1);
+}
