@@ -3,7 +3,7 @@
 //! Owns: the batch that is being collected. What is wrong with a message is told here, before it costs a write.
 //! On restart: the batch stays; a message that was being handled comes back to its sender as unknown.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc};
 
 use actix::prelude::*;
 use actix_realtime_core::{config::Config, draft::Draft, hub::SubscriberId, metrics::Metrics, outbox::Entry};
@@ -11,7 +11,7 @@ use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
 use bytestring::ByteString;
 
 use crate::{
-    driver::{Later, Promise, WallClock, failpoint},
+    driver::{Later, Promise, Stamp, WallClock, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
     message::{
         Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError, SendEvent,
@@ -49,10 +49,9 @@ struct GiveBatch;
 pub struct ClientActor {
     config: Arc<Config>,
     doors: Doors,
-    clock: WallClock,
     rng: fastrand::Rng,
     head: usize,
-    stamp: (Duration, String),
+    stamp: Stamp,
     batch: Vec<Collected>,
     collected: usize,
     /// The bodies of the batch: one buffer, of which each becomes a slice.
@@ -77,10 +76,9 @@ impl ClientActor {
         Self {
             config,
             doors,
-            clock,
             rng: fastrand::Rng::with_seed(seed),
             head: EventHead::new(LONGEST_NAME).frame_len(0),
-            stamp: (Duration::MAX, String::new()),
+            stamp: Stamp::new(clock),
             batch: Vec::new(),
             collected: 0,
             text: String::new(),
@@ -94,7 +92,7 @@ impl ClientActor {
             return Err(SendError::Invalid { error, message: Box::new(message) });
         }
         let begin = self.text.len();
-        message.draft.write_body(&mut self.text, &self.stamp.1);
+        message.draft.write_body(&mut self.text, self.stamp.now());
         let body = begin..self.text.len();
         let (bytes, limit) = (self.head + body.len(), self.config.link_limits().max_frame);
         if bytes > limit {
@@ -102,15 +100,6 @@ impl ClientActor {
             return Err(SendError::TooLarge { bytes, limit, message: Box::new(message) });
         }
         Ok(Checked { draft: message.draft, body })
-    }
-
-    /// Formats the time at most once a millisecond.
-    fn set_stamp(&mut self) {
-        let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX));
-        if self.stamp.0 != now {
-            let time = std::time::UNIX_EPOCH.checked_add(now).unwrap_or(std::time::UNIX_EPOCH);
-            self.stamp = (now, humantime::format_rfc3339_millis(time).to_string());
-        }
     }
 
     fn collect(&mut self, messages: usize, collected: Collected, ctx: &mut Context<Self>) {
@@ -174,7 +163,6 @@ impl Handler<SendEvent> for ClientActor {
         if self.collected >= MAX_BATCH {
             self.give_batch();
         }
-        self.set_stamp();
         match self.check(message) {
             Ok(checked) => {
                 let (later, promise) = Later::new();
@@ -194,7 +182,6 @@ impl Handler<SendAll> for ClientActor {
         if self.collected >= MAX_BATCH {
             self.give_batch();
         }
-        self.set_stamp();
         let checked: Vec<_> = messages.into_iter().map(|message| self.check(message)).collect();
         let (later, promise) = Later::new();
         self.collect(checked.len(), Collected::Many(checked, promise), ctx);

@@ -110,6 +110,29 @@ impl WallClock {
     }
 }
 
+/// The wall clock as text, for frames: formatted at most once a millisecond (F-4).
+pub(crate) struct Stamp {
+    clock: WallClock,
+    at: Duration,
+    text: String,
+}
+
+impl Stamp {
+    pub(crate) const fn new(clock: WallClock) -> Self {
+        Self { clock, at: Duration::MAX, text: String::new() }
+    }
+
+    /// The time, RFC 3339.
+    pub(crate) fn now(&mut self) -> &str {
+        let now = Duration::from_millis(u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX));
+        if self.at != now {
+            let time = SystemTime::UNIX_EPOCH.checked_add(now).unwrap_or(SystemTime::UNIX_EPOCH);
+            (self.at, self.text) = (now, humantime::format_rfc3339_millis(time).to_string());
+        }
+        &self.text
+    }
+}
+
 /// The actor's own timer fired.
 #[derive(Debug)]
 pub(crate) struct Tick;

@@ -45,6 +45,9 @@ pub(crate) struct Occurred(pub(crate) Event);
 pub(crate) struct AddSubscriber {
     pub(crate) filter: Filter,
     pub(crate) sink: Arc<dyn Sink>,
+    /// One of the client's own actors: it gets events as anybody does, but nothing that is kept for the application's
+    /// first subscriber is let go because of it.
+    pub(crate) is_internal: bool,
 }
 
 /// Removes a subscriber; what it still holds counts as handled. It gets nothing more after what is on its way.
@@ -226,7 +229,7 @@ impl Handler<AddSubscriber> for Events {
 
     fn handle(
         &mut self,
-        AddSubscriber { filter, sink }: AddSubscriber,
+        AddSubscriber { filter, sink, is_internal }: AddSubscriber,
         ctx: &mut Context<Self>,
     ) -> Self::Result {
         failpoint!("events.AddSubscriber");
@@ -237,7 +240,11 @@ impl Handler<AddSubscriber> for Events {
         let id = SubscriberId(self.next_subscriber);
         self.next_subscriber += 1;
         self.sinks.insert(id, sink);
-        self.machine.subscribe(id, filter);
+        if is_internal {
+            self.machine.subscribe_internal(id, filter);
+        } else {
+            self.machine.subscribe(id, filter);
+        }
         self.drain(ctx);
         MessageResult(id)
     }

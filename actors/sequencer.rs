@@ -1,5 +1,5 @@
-//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `TellSession` from the supervisor.
-//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `SessionSaid` to the supervisor.
+//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `TellSession` from the supervisor; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
+//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `SessionSaid` to the supervisor, `SessionPulse` to whoever speaks by the session.
 //! Owns: what is said over one link after another: window, acks, resume, order and gaps of what arrives.
 //! On restart: no session and no link; the supervisor ends the link that was, and the next one resumes.
 
@@ -8,14 +8,17 @@ use std::sync::Arc;
 use actix::prelude::*;
 use actix_realtime_core::{
     config::Config,
+    draft::Draft,
     link::FailReason,
     metrics::Metrics,
     session::{Output, Session},
+    store::Peer,
 };
+use actix_realtime_protocol::Key;
 
 use crate::{
     connection::{Connection, HangUp, LinkSaid, SendFrames, SetReading},
-    driver::{Tick, Timer, failpoint, now},
+    driver::{Stamp, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Events, HubSaid},
     metrics::Counted,
     outbox::{Outbox, OutboxOrder, OutboxSaid},
@@ -36,6 +39,30 @@ pub(crate) enum SessionSaid {
 #[rtype(result = "()")]
 pub(crate) struct TellSession;
 
+/// Whether a session is up: for actors that say something at its beginning.
+#[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
+#[rtype(result = "()")]
+pub(crate) enum SessionPulse {
+    /// The server has answered on the link of this generation.
+    Up { proto2: bool, generation: u64 },
+    /// The link, or the session on it, is gone.
+    Down,
+}
+
+/// An actor that was restarted has forgotten: is a session up? Its recipient is told.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AskPulse(pub(crate) Recipient<SessionPulse>);
+
+/// Sends a message of which only the newest under its key counts; dropped while no session is live (D-8).
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SendEphemeral {
+    /// [`Draft::latest_key`], or a key of the sender's own for messages that take each other's place.
+    pub(crate) key: String,
+    pub(crate) draft: Draft,
+}
+
 /// The session's own doors.
 pub(crate) struct Doors {
     pub(crate) outbox: Addr<Outbox>,
@@ -43,6 +70,8 @@ pub(crate) struct Doors {
     pub(crate) events: Addr<Events>,
     pub(crate) supervisor: Recipient<SessionSaid>,
     pub(crate) metrics: Recipient<Counted>,
+    /// Who is told when a session comes and goes.
+    pub(crate) pulses: Vec<Recipient<SessionPulse>>,
 }
 
 /// The actor.
@@ -51,20 +80,45 @@ pub(crate) struct Sequencer {
     machine: Session,
     has_inbox: bool,
     generation: u64,
+    pulse: SessionPulse,
+    stamp: Stamp,
+    rng: fastrand::Rng,
     doors: Doors,
     timer: Timer,
 }
 
 impl Sequencer {
     /// With an inbox, what arrives goes through the outbox, which alone moves the cursor then.
-    pub(crate) fn new(config: Arc<Config>, has_inbox: bool, doors: Doors) -> Self {
-        Self { machine: Session::new(&config), config, has_inbox, generation: 0, doors, timer: Timer::new() }
+    pub(crate) fn new(
+        config: Arc<Config>,
+        has_inbox: bool,
+        doors: Doors,
+        clock: WallClock,
+        seed: u64,
+    ) -> Self {
+        Self {
+            machine: Session::new(&config),
+            config,
+            has_inbox,
+            generation: 0,
+            pulse: SessionPulse::Down,
+            stamp: Stamp::new(clock),
+            rng: fastrand::Rng::with_seed(seed),
+            doors,
+            timer: Timer::new(),
+        }
+    }
+
+    fn tell_pulse(&mut self, pulse: SessionPulse) {
+        if std::mem::replace(&mut self.pulse, pulse) != pulse {
+            self.doors.pulses.iter().for_each(|recipient| recipient.do_send(pulse));
+        }
     }
 
     fn drain(&mut self) {
-        let Doors { outbox, connection, events, supervisor, .. } = &self.doors;
         let generation = self.generation;
         while let Some(output) = self.machine.poll_output() {
+            let Doors { outbox, connection, events, supervisor, .. } = &self.doors;
             match output {
                 Output::Send(frames) => connection.do_send(SendFrames { generation, frames }),
                 Output::HangUp(code, reason) => {
@@ -75,7 +129,10 @@ impl Sequencer {
                 Output::Answer(generation, answer) => {
                     outbox.do_send(OutboxOrder::Answer(generation, Box::new(answer)));
                 }
-                Output::LinkDown => outbox.do_send(OutboxOrder::LinkDown),
+                Output::LinkDown => {
+                    outbox.do_send(OutboxOrder::LinkDown);
+                    self.tell_pulse(SessionPulse::Down);
+                }
                 Output::Pull(pull) => outbox.do_send(OutboxOrder::Pull(pull)),
                 Output::Settled(through) => outbox.do_send(OutboxOrder::Settled(through)),
                 Output::SetAside(settle) => outbox.do_send(OutboxOrder::SetAside(settle)),
@@ -85,7 +142,10 @@ impl Sequencer {
                 Output::Cursor(cursor, urgent) => outbox.do_send(OutboxOrder::Cursor(cursor, urgent)),
                 Output::AskStanding => events.do_send(AskStanding),
                 Output::Deliver(items) => events.do_send(Deliver(items)),
-                Output::SessionUp => supervisor.do_send(SessionSaid::Up),
+                Output::SessionUp(peer) => {
+                    supervisor.do_send(SessionSaid::Up);
+                    self.tell_pulse(SessionPulse::Up { proto2: peer == Peer::Proto2, generation });
+                }
                 Output::Progress => supervisor.do_send(SessionSaid::Progress),
                 Output::Draining(after) => supervisor.do_send(SessionSaid::Draining(after)),
                 Output::Fail(reason) => supervisor.do_send(SessionSaid::Fail(reason)),
@@ -112,6 +172,7 @@ impl Supervised for Sequencer {
     fn restarting(&mut self, _: &mut Context<Self>) {
         self.machine = self.machine.rebuilt(&self.config);
         self.doors.outbox.do_send(OutboxOrder::LinkDown);
+        self.tell_pulse(SessionPulse::Down);
     }
 }
 
@@ -170,6 +231,32 @@ impl Handler<TellSession> for Sequencer {
         if self.machine.is_live() {
             self.doors.supervisor.do_send(SessionSaid::Up);
         }
+    }
+}
+
+impl Handler<AskPulse> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, AskPulse(recipient): AskPulse, _: &mut Context<Self>) {
+        failpoint!("sequencer.AskPulse");
+        recipient.do_send(self.pulse);
+    }
+}
+
+impl Handler<SendEphemeral> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, SendEphemeral { key, mut draft }: SendEphemeral, _: &mut Context<Self>) {
+        failpoint!("sequencer.SendEphemeral");
+        // The server would end the link for it.
+        if let Err(error) = draft.check() {
+            return tracing::warn!(%error, event = draft.event(), "an ephemeral message cannot be sent");
+        }
+        draft.assign_key(|| Key::from_random(self.rng.u128(..)));
+        let mut body = String::new();
+        draft.write_body(&mut body, self.stamp.now());
+        self.machine.handle_ephemeral(key, body.into());
+        self.drain();
     }
 }
 

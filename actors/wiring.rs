@@ -100,16 +100,17 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         ));
     }
     {
-        let config = config.clone();
+        let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = sequencer::Doors {
             outbox: outbox.clone(),
             connection: connection.clone(),
             events: events.clone(),
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
+            pulses: Vec::new(),
         };
         child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(
-            config, has_inbox, doors
+            config, has_inbox, doors, clock, seed
         ));
     }
     {
