@@ -110,8 +110,8 @@ pub use self::{
         SendError, SendEvent, Shutdown, ShutdownReport,
     },
     subscribe::{
-        Acked, ClientEvent, ConnectionStateChanged, Delivery, EventBatch, EventStream, FromEvent,
-        GapDetected, MessageReceived, MessageRejected, MetricsUpdated, Subscribe,
+        Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
+        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, Subscribe,
     },
 };
 

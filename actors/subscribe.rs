@@ -25,12 +25,12 @@ use crate::events::{AddSubscriber, Receipt, Sink};
 /// One event, shared. While any clone of it is held, it counts as not handled: the client acks to the server only
 /// what was let go (D-9), and past `max_unhandled` of such events it stops reading.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub struct HeldEvent {
     event: Arc<Event>,
     _receipt: Arc<Receipt>,
 }
 
-impl Deref for Delivery {
+impl Deref for HeldEvent {
     type Target = Event;
 
     fn deref(&self) -> &Event {
@@ -44,7 +44,7 @@ pub trait FromEvent: Message<Result = ()> + Send + Sized + 'static {
     const KINDS: &'static [Kind];
 
     /// The event as this message; None for any other event.
-    fn from_event(event: Delivery) -> Option<Self>;
+    fn from_event(event: HeldEvent) -> Option<Self>;
 }
 
 macro_rules! typed {
@@ -52,7 +52,7 @@ macro_rules! typed {
         $($(#[$doc])*
         #[derive(Clone, Debug, Message)]
         #[rtype(result = "()")]
-        pub struct $name(Delivery);
+        pub struct $name(HeldEvent);
 
         impl $name {
             const fn part(event: &Event) -> Option<&$target> {
@@ -66,7 +66,7 @@ macro_rules! typed {
         impl FromEvent for $name {
             const KINDS: &'static [Kind] = &[Kind::$kind];
 
-            fn from_event(event: Delivery) -> Option<Self> {
+            fn from_event(event: HeldEvent) -> Option<Self> {
                 Self::part(&event).is_some().then_some(Self(event))
             }
         }
@@ -102,7 +102,7 @@ typed! {
 /// Any event: for an actor that wants several kinds in their one order. Dereferences to [`Event`].
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct ClientEvent(Delivery);
+pub struct ClientEvent(HeldEvent);
 
 impl FromEvent for ClientEvent {
     const KINDS: &'static [Kind] = &[
@@ -115,7 +115,7 @@ impl FromEvent for ClientEvent {
         Kind::Metrics,
     ];
 
-    fn from_event(event: Delivery) -> Option<Self> {
+    fn from_event(event: HeldEvent) -> Option<Self> {
         Some(Self(event))
     }
 }
@@ -131,10 +131,10 @@ impl Deref for ClientEvent {
 /// Many events in their order as one message: for an actor that wants throughput.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct EventBatch(pub Vec<Delivery>);
+pub struct EventBatch(pub Vec<HeldEvent>);
 
-fn deliveries(events: Vec<Arc<Event>>, receipt: Arc<Receipt>) -> impl Iterator<Item = Delivery> {
-    events.into_iter().map(move |event| Delivery { event, _receipt: receipt.clone() })
+fn deliveries(events: Vec<Arc<Event>>, receipt: Arc<Receipt>) -> impl Iterator<Item = HeldEvent> {
+    events.into_iter().map(move |event| HeldEvent { event, _receipt: receipt.clone() })
 }
 
 struct Typed<M: FromEvent>(WeakRecipient<M>);
@@ -159,7 +159,7 @@ impl Sink for Batches {
     }
 }
 
-struct Queue(mpsc::UnboundedSender<Delivery>);
+struct Queue(mpsc::UnboundedSender<HeldEvent>);
 
 impl Sink for Queue {
     fn deliver(&self, events: Vec<Arc<Event>>, receipt: Arc<Receipt>) -> bool {
@@ -241,9 +241,9 @@ pub(crate) fn internal(filter: Filter, recipient: &Recipient<EventBatch>) -> Add
 
 /// Events as a stream; it ends when the client does. Dropping it ends the subscription.
 ///
-/// An event counts as handled when the [`Delivery`] is dropped.
+/// An event counts as handled when the [`HeldEvent`] is dropped.
 #[derive(Debug)]
-pub struct EventStream(mpsc::UnboundedReceiver<Delivery>);
+pub struct EventStream(mpsc::UnboundedReceiver<HeldEvent>);
 
 impl EventStream {
     pub(crate) fn new(filter: Filter) -> (Self, AddSubscriber) {
@@ -252,15 +252,15 @@ impl EventStream {
     }
 
     /// The next event, or None when the client has ended.
-    pub async fn next(&mut self) -> Option<Delivery> {
+    pub async fn next(&mut self) -> Option<HeldEvent> {
         self.0.recv().await
     }
 }
 
 impl Stream for EventStream {
-    type Item = Delivery;
+    type Item = HeldEvent;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Delivery>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<HeldEvent>> {
         self.0.poll_recv(cx)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use actix::System;
 use actix_realtime::{
-    Client, ConnectionState, Delivery, Event, Filter, Key, RedbStore, SendEvent, StartError,
+    Client, ConnectionState, Event, Filter, HeldEvent, Key, RedbStore, SendEvent, StartError,
 };
 use actix_realtime_proofs::{Arguments, note};
 use actix_realtime_server::{
@@ -202,7 +202,7 @@ async fn receive(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn see(event: &Delivery) -> Option<Said> {
+fn see(event: &HeldEvent) -> Option<Said> {
     match &**event {
         Event::Message(received) => Some(match received.parse::<Number>() {
             Ok(Number { from: SENDER, n }) => Said::Saw(n),
