@@ -57,6 +57,7 @@ struct State {
     keys: BTreeSet<String>,
     rejected: Vec<(u64, String, String)>,
     received: Vec<ReceivedMessage>,
+    unnumbered: Vec<ReceivedMessage>,
     taken: usize,
     frames: Vec<ByteString>,
     joined: BTreeSet<String>,
@@ -94,15 +95,28 @@ impl ScriptedServer {
         channel: Option<&str>,
         payload: &T,
     ) -> Result<(), serde_json::Error> {
-        let payload = serde_json::to_string(payload)?;
-        let mut body = String::new();
-        let sender = "scripted";
-        let relay =
-            encode::RelayBody { event, key: None, channel, sender, timestamp: TIMESTAMP, payload: &payload };
-        encode::relay_body(&mut body, &relay);
+        let body = body(event, channel, payload)?;
         let mut state = self.state();
         state.log.push(body);
         state.deliver();
+        Ok(())
+    }
+
+    /// Shows an event without a number to the client (D-8): now, or not at all.
+    ///
+    /// # Errors
+    /// Those of `serde_json` where the payload cannot be written as JSON.
+    pub fn relay<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        channel: Option<&str>,
+        payload: &T,
+    ) -> Result<(), serde_json::Error> {
+        let frame = encode::relay_unnumbered(&body(event, channel, payload)?);
+        let state = self.state();
+        if state.live {
+            state.say(vec![frame.into()]);
+        }
         Ok(())
     }
 
@@ -118,6 +132,12 @@ impl ScriptedServer {
     #[must_use]
     pub fn received(&self) -> Vec<ReceivedMessage> {
         self.state().received.clone()
+    }
+
+    /// Every message without a number that came (D-8), in order.
+    #[must_use]
+    pub fn unnumbered(&self) -> Vec<ReceivedMessage> {
+        self.state().unnumbered.clone()
     }
 
     /// The next message that takes effect, in order, from the first; waits until there is one.
@@ -270,6 +290,30 @@ impl ScriptedServer {
     }
 }
 
+impl ReceivedMessage {
+    fn of(event: &Event<'_>) -> Self {
+        Self {
+            event: event.event.to_string(),
+            channel: event.channel.as_deref().map(str::to_owned),
+            key: event.key.as_deref().unwrap_or_default().to_owned(),
+            payload: event.payload.map_or("null", serde_json::value::RawValue::get).to_owned(),
+        }
+    }
+}
+
+fn body<T: Serialize + ?Sized>(
+    event: &str,
+    channel: Option<&str>,
+    payload: &T,
+) -> Result<String, serde_json::Error> {
+    let payload = serde_json::to_string(payload)?;
+    let (mut body, sender) = (String::new(), "scripted");
+    let relay =
+        encode::RelayBody { event, key: None, channel, sender, timestamp: TIMESTAMP, payload: &payload };
+    encode::relay_body(&mut body, &relay);
+    Ok(body)
+}
+
 enum Taken {
     /// To be acked, with everything before it.
     Told(u64),
@@ -332,7 +376,10 @@ impl State {
     }
 
     fn take(&mut self, event: &Event<'_>) -> Taken {
-        let Some(seq) = event.seq else { return Taken::Silently };
+        let Some(seq) = event.seq else {
+            self.unnumbered.push(ReceivedMessage::of(event));
+            return Taken::Silently;
+        };
         let key = event.key.as_deref().unwrap_or_default().to_owned();
         if seq <= self.mark {
             return match self.rejected.iter().find(|(rejected, ..)| *rejected == seq) {
@@ -345,13 +392,8 @@ impl State {
             self.rejected.push((seq, key, code.clone()));
             return Taken::Rejected(seq, code);
         }
-        if self.keys.insert(key.clone()) {
-            self.received.push(ReceivedMessage {
-                event: event.event.to_string(),
-                channel: event.channel.as_deref().map(str::to_owned),
-                key,
-                payload: event.payload.map_or("null", serde_json::value::RawValue::get).to_owned(),
-            });
+        if self.keys.insert(key) {
+            self.received.push(ReceivedMessage::of(event));
         }
         Taken::Told(seq)
     }
