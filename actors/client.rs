@@ -1,12 +1,15 @@
 //! Receives: the application's messages, all of them (`SendEvent`, `SendAll`, `Subscribe`, `Join`, `Shutdown`, ...).
-//! Sends: `Enqueue` to the outbox; everything else to the actor that it concerns.
+//! Sends: `Enqueue` to the outbox, `SendUnnumbered` to the sequencer; everything else to the actor that it concerns.
 //! Owns: the batch that is being collected. What is wrong with a message is told here, before it costs a write.
 //! On restart: the batch stays; a message that was being handled comes back to its sender as unknown.
 
 use std::{ops::Range, sync::Arc};
 
 use actix::prelude::*;
-use actix_realtime_core::{config::Config, draft::Draft, hub::SubscriberId, metrics::Metrics, outbox::Entry};
+use actix_realtime_core::{
+    config::Config, delivery::Delivery, draft::Draft, hub::SubscriberId, metrics::Metrics, outbox::Entry,
+    unnumbered::Class,
+};
 use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
 use bytestring::ByteString;
 
@@ -20,6 +23,7 @@ use crate::{
     metrics::Metrics as MetricsActor,
     outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
     reply::{Reply, Sent, parts},
+    sequencer::{SendUnnumbered, Unsent},
     subscribe::Subscribe,
     supervisor::Supervisor,
 };
@@ -29,10 +33,18 @@ const MAX_BATCH: usize = 512;
 /// The longest name that a client can have: the head of a frame is counted with it.
 const LONGEST_NAME: &str = "................................................................";
 
-/// A message that can be accepted, and where its body is in the text of the batch.
+/// A message that can be accepted.
 struct Checked {
     draft: Draft,
-    body: Range<usize>,
+    to: To,
+}
+
+/// Where it goes.
+enum To {
+    /// To the outbox; its body is here in the text of the batch.
+    Outbox(Range<usize>),
+    /// To the session. The body is a text of its own, as it may wait longer than the others.
+    Session(Class, ByteString),
 }
 
 enum Collected {
@@ -56,10 +68,13 @@ pub struct ClientActor {
     collected: usize,
     /// The bodies of the batch: one buffer, of which each becomes a slice.
     text: String,
+    /// Nothing more is accepted.
+    closing: bool,
 }
 
 pub(crate) struct Doors {
     pub(crate) outbox: Addr<Outbox>,
+    pub(crate) session: Recipient<SendUnnumbered>,
     pub(crate) supervisor: Addr<Supervisor>,
     pub(crate) events: Addr<Events>,
     pub(crate) metrics: Addr<MetricsActor>,
@@ -82,6 +97,7 @@ impl ClientActor {
             batch: Vec::new(),
             collected: 0,
             text: String::new(),
+            closing: false,
         }
     }
 
@@ -91,15 +107,39 @@ impl ClientActor {
         if let Err(error) = message.draft.check() {
             return Err(SendError::Invalid { error, message: Box::new(message) });
         }
-        let begin = self.text.len();
-        message.draft.write_body(&mut self.text, self.stamp.now());
-        let body = begin..self.text.len();
+        let Some(class) = self.class(&message.draft) else {
+            let begin = self.text.len();
+            message.draft.write_body(&mut self.text, self.stamp.now());
+            let body = begin..self.text.len();
+            let (bytes, limit) = (self.head + body.len(), self.config.link_limits().max_frame);
+            if bytes > limit {
+                self.text.truncate(begin);
+                return Err(SendError::TooLarge { bytes, limit, message: Box::new(message) });
+            }
+            return Ok(Checked { draft: message.draft, to: To::Outbox(body) });
+        };
+        if self.closing {
+            return Err(SendError::Closed(Box::new(message)));
+        }
+        let mut body = String::new();
+        message.draft.write_body(&mut body, self.stamp.now());
         let (bytes, limit) = (self.head + body.len(), self.config.link_limits().max_frame);
         if bytes > limit {
-            self.text.truncate(begin);
             return Err(SendError::TooLarge { bytes, limit, message: Box::new(message) });
         }
-        Ok(Checked { draft: message.draft, body })
+        Ok(Checked { draft: message.draft, to: To::Session(class, body.into()) })
+    }
+
+    /// None for a durable message.
+    fn class(&self, draft: &Draft) -> Option<Class> {
+        let default = self.config.delivery().default_class;
+        match draft.chosen_delivery().unwrap_or(default) {
+            Delivery::BestEffortOrdered => Some(Class::BestEffort),
+            Delivery::AtMostOnce => Some(Class::AtMostOnce),
+            Delivery::Ephemeral => Some(Class::Ephemeral { key: draft.latest_key() }),
+            // Whatever else there will be is not promised less.
+            Delivery::AtLeastOnce | _ => None,
+        }
     }
 
     fn collect(&mut self, messages: usize, collected: Collected, ctx: &mut Context<Self>) {
@@ -110,17 +150,23 @@ impl ClientActor {
         self.collected += messages;
     }
 
+    fn shut_down(&mut self, shutdown: Shutdown) -> impl Future<Output = Option<ShutdownReport>> + use<> {
+        self.closing = true;
+        ask(&self.doors.supervisor, shutdown)
+    }
+
     /// Every promise in the batch must be of a handler that has returned.
     fn give_batch(&mut self) {
         let mut entries = Vec::with_capacity(std::mem::take(&mut self.collected));
+        let mut unnumbered = Vec::new();
         let text = ByteString::from(std::mem::take(&mut self.text));
-        let entry =
-            |Checked { draft, body }, reply| Entry { draft, body: text.slice_ref(&text[body]), reply };
+        let mut sort = |Checked { draft, to }, reply| match to {
+            To::Outbox(body) => entries.push(Entry { draft, body: text.slice_ref(&text[body]), reply }),
+            To::Session(class, body) => unnumbered.push(Unsent { draft, class, body, reply }),
+        };
         for collected in self.batch.drain(..) {
             match collected {
-                Collected::One(checked, promise) => {
-                    entries.push(entry(checked, Reply::One(promise.into_answer())));
-                }
+                Collected::One(checked, promise) => sort(checked, Reply::One(promise.into_answer())),
                 Collected::Many(results, promise) => {
                     let (mut known, mut open) = (Vec::with_capacity(results.len()), Vec::new());
                     for result in results {
@@ -133,12 +179,15 @@ impl ClientActor {
                         }
                     }
                     let parts = parts(known, promise.into_answer());
-                    entries.extend(open.into_iter().zip(parts).map(|(c, part)| entry(c, Reply::Part(part))));
+                    open.into_iter().zip(parts).for_each(|(checked, part)| sort(checked, Reply::Part(part)));
                 }
             }
         }
         if !entries.is_empty() {
             self.doors.outbox.do_send(Enqueue(entries));
+        }
+        if !unnumbered.is_empty() {
+            self.doors.session.do_send(SendUnnumbered(unnumbered));
         }
     }
 }
@@ -228,7 +277,7 @@ passed_on! {
     PendingCount => u64, "client.PendingCount", |self, _m| ask(&self.doors.outbox, CountPending), 0;
     Flush => (), "client.Flush", |self, _m| ask(&self.doors.outbox, AwaitSettled), ();
     GetMetrics => Metrics, "client.GetMetrics", |self, m| ask(&self.doors.metrics, m), Metrics::default();
-    Shutdown => ShutdownReport, "client.Shutdown", |self, m| ask(&self.doors.supervisor, m), GONE;
+    Shutdown => ShutdownReport, "client.Shutdown", |self, m| self.shut_down(m), GONE;
 }
 
 /// The answer of an actor that is gone for good.

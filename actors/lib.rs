@@ -87,6 +87,7 @@ mod wiring;
 
 pub use actix_realtime_core::{
     config::{Config, ConfigBuilder, ConfigError, Overflow},
+    delivery::{Delivery, DeliveryOptions},
     draft::DraftError,
     endpoint::Endpoint,
     event::{Event, Gap, GapReason, Received, Rejection},

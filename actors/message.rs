@@ -4,18 +4,22 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    delivery::Delivery,
     draft::{Draft, DraftError},
     metrics::Metrics,
     outbox::{Outcome, Refusal, Refused, Stored},
     store::{LocalId, Verdict},
+    unnumbered,
 };
 use actix_realtime_protocol::{Key, NameError};
 use serde::Serialize;
 
-/// Sends a message: numbered, stored, acked, sent again until then (at least once on the wire, once in effect).
+/// Sends a message; what that promises is said by its class, [`Delivery`].
 ///
-/// The answer comes when the message is on disk (D-1), not when the server has it: for that there is
-/// [`Accepted::acked`], or the event [`Acked`](crate::Acked).
+/// A durable message, which is the default, is numbered, stored, acked, and sent again until then (at least once on the
+/// wire, once in effect). The answer comes when it is on disk (D-1), not when the server has it: for that there is
+/// [`Accepted::acked`], or the event [`Acked`](crate::Acked). A message of any other class is answered at once, with
+/// what its class promises.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct SendEvent {
@@ -43,6 +47,22 @@ impl SendEvent {
     #[must_use]
     pub fn key(mut self, key: Key) -> Self {
         self.draft = self.draft.key(key);
+        self
+    }
+
+    /// Sends it with this promise. Without a call, that of
+    /// [`DeliveryOptions::default_class`](crate::DeliveryOptions::default_class).
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.draft = self.draft.delivery(delivery);
+        self
+    }
+
+    /// Of [`Delivery::Ephemeral`] messages under the same name the newest alone counts. Without a call, the name is the
+    /// event's and the channel's together. Give messages that answer each other (a start and a stop) one name.
+    #[must_use]
+    pub fn latest_under(mut self, name: &str) -> Self {
+        self.draft = self.draft.latest_under(name);
         self
     }
 
@@ -76,40 +96,69 @@ pub struct SendAll(pub Vec<SendEvent>);
 #[rtype(result = "Outcome")]
 pub(crate) struct WaitFor(pub(crate) LocalId);
 
-/// A message is on disk: a crash or a power cut cannot lose it any more (D-1).
+/// A message is taken, as its class promises.
+///
+/// - [`Delivery::AtLeastOnce`]: it is on disk; a crash or a power cut cannot lose it any more (D-1).
+/// - [`Delivery::BestEffortOrdered`]: it is sent, or held in memory in its order.
+/// - [`Delivery::AtMostOnce`]: it is handed to the link.
+/// - [`Delivery::Ephemeral`]: it is sent, or waits for the link, or was dropped because no session is live.
 #[derive(Clone)]
-pub struct Accepted {
-    pub(crate) stored: Stored,
-    pub(crate) outbox: Arc<Recipient<WaitFor>>,
+pub struct Accepted(Taken);
+
+#[derive(Clone)]
+enum Taken {
+    Stored { stored: Stored, outbox: Arc<Recipient<WaitFor>> },
+    Unnumbered { key: Arc<str> },
 }
 
 impl Accepted {
-    /// Its place: given once, never reused, from 1 upward. [`Acked`](crate::Acked) names places.
+    pub(crate) const fn stored(stored: Stored, outbox: Arc<Recipient<WaitFor>>) -> Self {
+        Self(Taken::Stored { stored, outbox })
+    }
+
+    pub(crate) fn unnumbered(draft: &Draft) -> Self {
+        let key = draft.key_ref().map(Key::as_str).unwrap_or_default();
+        Self(Taken::Unnumbered { key: key.into() })
+    }
+
+    /// Its place in the outbox: given once, never reused, from 1 upward. [`Acked`](crate::Acked) names places. None for
+    /// a class other than [`Delivery::AtLeastOnce`]: it has no place, no ack, and no outcome that is told.
     #[must_use]
-    pub const fn id(&self) -> LocalId {
-        self.stored.id
+    pub const fn id(&self) -> Option<LocalId> {
+        match &self.0 {
+            Taken::Stored { stored, .. } => Some(stored.id),
+            Taken::Unnumbered { .. } => None,
+        }
     }
 
     /// Its idempotency key, chosen or given.
     #[must_use]
     pub fn key(&self) -> &str {
-        &self.stored.key
+        match &self.0 {
+            Taken::Stored { stored, .. } => &stored.key,
+            Taken::Unnumbered { key } => key,
+        }
     }
 
-    /// Whether a message under the chosen key waited already: then this is that one.
+    /// Whether a message under the chosen key waited in the outbox already: then this is that one.
     #[must_use]
     pub const fn is_duplicate(&self) -> bool {
-        self.stored.duplicate
+        match &self.0 {
+            Taken::Stored { stored, .. } => stored.duplicate,
+            Taken::Unnumbered { .. } => false,
+        }
     }
 
     /// Waits until the server has the message durably. There is no deadline: offline, it waits.
     ///
     /// # Errors
-    /// [`AckError`]: the message was put aside, or the client has ended; then it is sent at the next start.
+    /// [`AckError`]: the message was put aside, or the client has ended; then it is sent at the next start. Or it is of
+    /// a class that no ack is given for.
     pub async fn acked(&self) -> Result<(), AckError> {
+        let Taken::Stored { stored, outbox } = &self.0 else { return Err(AckError::NotStored) };
         // An outbox that was restarted has forgotten who waits, not what was accepted: it is asked again.
-        while self.outbox.connected() {
-            if let Ok(outcome) = self.outbox.send(WaitFor(self.stored.id)).await {
+        while outbox.connected() {
+            if let Ok(outcome) = outbox.send(WaitFor(stored.id)).await {
                 return match outcome {
                     Outcome::SetAside { verdict, code } => Err(AckError::SetAside { verdict, code }),
                     Outcome::Acked | _ => Ok(()),
@@ -122,7 +171,10 @@ impl Accepted {
 
 impl fmt::Debug for Accepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.stored.fmt(f)
+        match &self.0 {
+            Taken::Stored { stored, .. } => stored.fmt(f),
+            Taken::Unnumbered { key } => f.debug_struct("Unnumbered").field("key", key).finish(),
+        }
     }
 }
 
@@ -138,6 +190,9 @@ pub enum AckError {
         /// The server's code, or one of ours.
         code: String,
     },
+    /// Its class is not [`Delivery::AtLeastOnce`]: no ack is given for it.
+    #[error("the message is not stored, and no ack is given for its class")]
+    NotStored,
     /// The client has ended; the message waits in the store for its next start.
     #[error("the client has ended; the message is stored and goes out at its next start")]
     Closed,
@@ -165,9 +220,10 @@ pub enum SendError {
         /// The message.
         message: Box<SendEvent>,
     },
-    /// The outbox has no room: try again when acks have come, raise its bounds, or let senders wait.
+    /// The outbox, or the queue of [`Delivery::BestEffortOrdered`], has no room: try again when acks have come or a
+    /// session is up, raise the bounds, or let senders wait for the outbox.
     #[error(
-        "the outbox is full with {messages} messages of {bytes} bytes; wait for acks, or raise its bounds"
+        "no room: {messages} messages of {bytes} bytes wait already; try again later, or raise the bounds"
     )]
     Full {
         /// Messages that wait.
@@ -185,10 +241,22 @@ pub enum SendError {
         /// The message.
         message: Box<SendEvent>,
     },
-    /// The client is shutting down; the message is not stored.
+    /// No session is live, and a message of [`Delivery::AtMostOnce`] is never held.
+    #[error("no session is live, and a message of this class is not held until there is one")]
+    NotConnected(Box<SendEvent>),
+    /// It cannot be sent now, and a message of [`Delivery::AtMostOnce`] is never held: the link does not keep up.
+    #[error("the message cannot be sent now: the link does not keep up")]
+    Busy {
+        /// When it could be sent, where that is known.
+        retry_after: Option<Duration>,
+        /// The message.
+        message: Box<SendEvent>,
+    },
+    /// The client is shutting down; the message is not stored, and not sent.
     #[error("the client is shutting down, the message is not stored")]
     Closed(Box<SendEvent>),
-    /// It may be stored or not. It carries its key now: sent again, it has its effect once.
+    /// It may be stored or not. It carries its key now: sent again, it has its effect once. Of a class other than
+    /// [`Delivery::AtLeastOnce`], it may have been sent or not.
     #[error("the message may be stored or not; sent again with its key, it has its effect once")]
     Unknown(Box<SendEvent>),
 }
@@ -205,6 +273,17 @@ impl SendError {
         }
     }
 
+    pub(crate) fn of_unnumbered(refusal: unnumbered::Refusal, draft: Draft) -> Self {
+        let message = Box::new(SendEvent { draft });
+        match refusal {
+            unnumbered::Refusal::Full { messages, bytes } => Self::Full { messages, bytes, message },
+            unnumbered::Refusal::NotConnected => Self::NotConnected(message),
+            unnumbered::Refusal::TooLarge { bytes, limit } => Self::TooLarge { bytes, limit, message },
+            unnumbered::Refusal::Busy { retry_after } => Self::Busy { retry_after, message },
+            _ => Self::Unknown(message),
+        }
+    }
+
     /// The message, to change it, keep it, or send it again.
     #[must_use]
     pub fn into_message(self) -> SendEvent {
@@ -213,6 +292,8 @@ impl SendError {
             | Self::TooLarge { message, .. }
             | Self::Full { message, .. }
             | Self::Store { message, .. }
+            | Self::Busy { message, .. }
+            | Self::NotConnected(message)
             | Self::Closed(message)
             | Self::Unknown(message) => *message,
         }
@@ -223,7 +304,12 @@ impl SendError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Invalid { .. } | Self::TooLarge { .. } => false,
-            Self::Full { .. } | Self::Store { .. } | Self::Closed(_) | Self::Unknown(_) => true,
+            Self::Full { .. }
+            | Self::Store { .. }
+            | Self::NotConnected(_)
+            | Self::Busy { .. }
+            | Self::Closed(_)
+            | Self::Unknown(_) => true,
         }
     }
 }
@@ -249,7 +335,8 @@ pub struct Join(pub String);
 #[rtype(result = "()")]
 pub struct Leave(pub String);
 
-/// How many messages wait: accepted, and neither acked nor put aside.
+/// How many messages wait in the outbox: accepted, and neither acked nor put aside. Other classes than the durable one
+/// do not count.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "u64")]
 pub struct PendingCount;
@@ -259,7 +346,7 @@ pub struct PendingCount;
 #[rtype(result = "Metrics")]
 pub struct GetMetrics;
 
-/// Waits until everything that was accepted before is settled. There is no deadline.
+/// Waits until everything in the outbox that was accepted before is settled. There is no deadline.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Flush;

@@ -36,10 +36,13 @@ struct All {
 
 impl Reply {
     pub(crate) fn give(self, result: Result<Stored, Refused>, outbox: &Arc<Recipient<WaitFor>>) {
-        let sent = match result {
-            Ok(stored) => Ok(Accepted { stored, outbox: outbox.clone() }),
+        self.answer(match result {
+            Ok(stored) => Ok(Accepted::stored(stored, outbox.clone())),
             Err(refused) => Err(SendError::of(refused)),
-        };
+        });
+    }
+
+    pub(crate) fn answer(self, sent: Sent) {
         match self {
             Self::One(answer) => answer.give(sent),
             Self::Part(part) => part.give(sent),

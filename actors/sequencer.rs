@@ -1,5 +1,5 @@
-//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `TellSession` from the supervisor; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
-//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `SessionSaid` to the supervisor, `SessionPulse` to whoever speaks by the session.
+//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `TellSession` from the supervisor; `SendUnnumbered` from the front door; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
+//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `SessionSaid` to the supervisor, `SessionPulse` to whoever speaks by the session, answers to senders.
 //! Owns: what is said over one link after another: window, acks, resume, order and gaps of what arrives.
 //! On restart: no session and no link; the supervisor ends the link that was, and the next one resumes.
 
@@ -13,15 +13,19 @@ use actix_realtime_core::{
     metrics::Metrics,
     session::{Output, Session},
     store::Peer,
+    unnumbered::Class,
 };
 use actix_realtime_protocol::Key;
+use bytestring::ByteString;
 
 use crate::{
     connection::{Connection, HangUp, LinkSaid, SendFrames, SetReading},
     driver::{Stamp, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Events, HubSaid},
+    message::{Accepted, SendError},
     metrics::Counted,
     outbox::{Outbox, OutboxOrder, OutboxSaid},
+    reply::Reply,
 };
 
 /// What the session has to say to the supervisor.
@@ -53,6 +57,20 @@ pub(crate) enum SessionPulse {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AskPulse(pub(crate) Recipient<SessionPulse>);
+
+/// A message without a number, and who waits for its answer.
+pub(crate) struct Unsent {
+    /// It, to give back should it be refused.
+    pub(crate) draft: Draft,
+    pub(crate) class: Class,
+    pub(crate) body: ByteString,
+    pub(crate) reply: Reply,
+}
+
+/// Messages without a number, in order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SendUnnumbered(pub(crate) Vec<Unsent>);
 
 /// Sends a message of which only the newest under its key counts; dropped while no session is live (D-8).
 #[derive(Message)]
@@ -243,6 +261,22 @@ impl Handler<AskPulse> for Sequencer {
     }
 }
 
+impl Handler<SendUnnumbered> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, SendUnnumbered(messages): SendUnnumbered, _: &mut Context<Self>) {
+        failpoint!("sequencer.SendUnnumbered");
+        for Unsent { draft, class, body, reply } in messages {
+            let sent = match self.machine.handle_unnumbered(class, body) {
+                Ok(()) => Ok(Accepted::unnumbered(&draft)),
+                Err(refusal) => Err(SendError::of_unnumbered(refusal, draft)),
+            };
+            reply.answer(sent);
+        }
+        self.drain();
+    }
+}
+
 impl Handler<SendEphemeral> for Sequencer {
     type Result = ();
 
@@ -255,7 +289,8 @@ impl Handler<SendEphemeral> for Sequencer {
         draft.assign_key(|| Key::from_random(self.rng.u128(..)));
         let mut body = String::new();
         draft.write_body(&mut body, self.stamp.now());
-        self.machine.handle_ephemeral(key, body.into());
+        // Never refused.
+        let _ = self.machine.handle_unnumbered(Class::Ephemeral { key }, body.into());
         self.drain();
     }
 }

@@ -147,6 +147,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = client::Doors {
             outbox: outbox.clone(),
+            session: sequencer.clone().recipient(),
             supervisor: supervisor.clone(),
             events: events.clone(),
             metrics: metrics.clone(),

@@ -4,6 +4,7 @@
 
 mod actor;
 mod inbox;
+mod classes;
 mod lifecycle;
 mod receiving;
 mod secrets;

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use actix_realtime_protocol::{Key, NameError, channel_name, limits};
 use secrecy::SecretString;
 
-use crate::{endpoint::Endpoint, transport::LinkLimits};
+use crate::{delivery::DeliveryOptions, endpoint::Endpoint, transport::LinkLimits};
 
 /// First delay of the backoff curve: 1 s, as in the original.
 pub const DEFAULT_RETRY_MIN: Duration = Duration::from_secs(1);
@@ -74,6 +74,7 @@ pub struct Config {
     pub(crate) max_unhandled: u32,
     pub(crate) commit_interval: Duration,
     pub(crate) link: LinkLimits,
+    pub(crate) delivery: DeliveryOptions,
     pub(crate) panic_budget: u32,
     pub(crate) panic_window: Duration,
     pub(crate) connect_on_start: bool,
@@ -131,6 +132,12 @@ impl Config {
     #[must_use]
     pub const fn link_limits(&self) -> LinkLimits {
         self.link
+    }
+
+    /// The delivery classes.
+    #[must_use]
+    pub const fn delivery(&self) -> &DeliveryOptions {
+        &self.delivery
     }
 
     /// How many panics within [`panic_window`](Self::panic_window) are survived.
@@ -209,6 +216,7 @@ impl ConfigBuilder {
                 max_unhandled: DEFAULT_MAX_UNHANDLED,
                 commit_interval: DEFAULT_COMMIT_INTERVAL,
                 link: LinkLimits::default(),
+                delivery: DeliveryOptions::default(),
                 panic_budget: DEFAULT_PANIC_BUDGET,
                 panic_window: DEFAULT_PANIC_WINDOW,
                 connect_on_start: true,
@@ -248,6 +256,8 @@ impl ConfigBuilder {
         /// How long an ack or a cursor may wait for another commit to ride on. Default 200 ms; at most 10 s.
         /// A crash within it means repeats, never loss.
         commit_interval: Duration;
+        /// The delivery classes: which one is the default, and what they may hold in memory (D-8).
+        delivery: DeliveryOptions;
         /// Panics of actors within `panic_window` that are survived; one more, and the client fails. Default 5.
         panic_budget: u32;
         /// See `panic_budget`. Default 60 s; 1 s to 1 h.
@@ -362,6 +372,7 @@ impl ConfigBuilder {
                 return Err(ConfigError::range(setting, value, "1..=65536"));
             }
         }
+        config.delivery.validate()?;
         if config.outbox_messages == 0 {
             return Err(ConfigError::range("outbox_messages", 0, "1 or more"));
         }
@@ -412,7 +423,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn range(setting: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
+    pub(crate) fn range(setting: &'static str, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
         Self::OutOfRange { setting, value: value.to_string(), allowed: allowed.into() }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use actix_realtime_protocol::{Key, NameError, channel_name, encode, event_name, limits, nesting_exceeds};
 use serde::Serialize;
 
+use crate::delivery::Delivery;
+
 /// Room for a payload in bytes, so that most are written without being moved.
 const USUAL_PAYLOAD: usize = 300;
 
@@ -20,6 +22,8 @@ struct Parts {
     channel: Option<Box<str>>,
     key: Option<Key>,
     chosen_key: bool,
+    delivery: Option<Delivery>,
+    latest_key: Option<Box<str>>,
 }
 
 impl Draft {
@@ -32,8 +36,15 @@ impl Draft {
         text.extend_from_slice(event.as_bytes());
         serde_json::to_writer(&mut text, payload).map_err(|error| DraftError::Payload(error.to_string()))?;
         let text = String::from_utf8(text).map_err(|error| DraftError::Payload(error.to_string()))?;
-        let (event_len, channel) = (event.len(), None);
-        Ok(Self(Arc::new(Parts { text, event_len, channel, key: None, chosen_key: false })))
+        Ok(Self(Arc::new(Parts {
+            text,
+            event_len: event.len(),
+            channel: None,
+            key: None,
+            chosen_key: false,
+            delivery: None,
+            latest_key: None,
+        })))
     }
 
     /// Sends it to this channel (C-1).
@@ -63,6 +74,26 @@ impl Draft {
     pub fn key(mut self, key: Key) -> Self {
         let parts = self.parts();
         (parts.key, parts.chosen_key) = (Some(key), true);
+        self
+    }
+
+    /// What shall be promised of it (D-8).
+    #[must_use]
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.parts().delivery = Some(delivery);
+        self
+    }
+
+    /// Its class, where one was chosen.
+    #[must_use]
+    pub fn chosen_delivery(&self) -> Option<Delivery> {
+        self.0.delivery
+    }
+
+    /// Chooses its [`latest_key`](Self::latest_key).
+    #[must_use]
+    pub fn latest_under(mut self, key: &str) -> Self {
+        self.parts().latest_key = Some(key.into());
         self
     }
 
@@ -96,10 +127,13 @@ impl Draft {
         &self.0.text[..self.0.event_len]
     }
 
-    /// The key under which a newer ephemeral message takes the place of an older one, unless another is given: its
-    /// event and its channel (D-8).
+    /// The key under which a newer ephemeral message takes the place of an older one: its event and its channel,
+    /// unless another was chosen (D-8).
     #[must_use]
     pub fn latest_key(&self) -> String {
+        if let Some(key) = &self.0.latest_key {
+            return key.to_string();
+        }
         // No name has a line's end in it.
         [self.event(), "\n", self.0.channel.as_deref().unwrap_or_default()].concat()
     }

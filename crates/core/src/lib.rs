@@ -5,6 +5,7 @@
 //! that drive them only move messages.
 
 pub mod config;
+pub mod delivery;
 pub mod draft;
 pub mod endpoint;
 pub mod event;

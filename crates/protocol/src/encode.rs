@@ -69,6 +69,12 @@ impl EventHead {
         [&self.0[..self.0.len() - SEQ.len()], body].concat()
     }
 
+    /// How long that is, of a body of `len` bytes.
+    #[must_use]
+    pub const fn unnumbered_len(&self, len: usize) -> usize {
+        self.0.len() - SEQ.len() + len
+    }
+
     /// The longest frame that a body of `len` bytes can become.
     #[must_use]
     pub const fn frame_len(&self, len: usize) -> usize {

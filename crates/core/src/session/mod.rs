@@ -181,7 +181,7 @@ impl Session {
             joined: BTreeSet::new(),
             inbound: Inbound::default(),
             outbound: Outbound::new(config.link.max_frame),
-            unnumbered: Unnumbered::default(),
+            unnumbered: Unnumbered::new(&config.delivery),
             unknown_errors: BTreeMap::new(),
             reading: true,
             progressed: false,
@@ -191,10 +191,11 @@ impl Session {
     }
 
     /// A session that begins anew after its actor failed: it knows no link, but still that there was a session, so
-    /// that a server without a replay does not leave a silent hole.
+    /// that a server without a replay does not leave a silent hole, and what was promised to be held in memory.
     #[must_use]
     pub fn rebuilt(&self, config: &Config) -> Self {
-        Self { had_session: self.had_session, ..Self::new(config) }
+        let unnumbered = self.unnumbered.rebuilt(&config.delivery);
+        Self { had_session: self.had_session, unnumbered, ..Self::new(config) }
     }
 
     /// Whether the server has answered `resume` on this link, and everything flows.
@@ -436,8 +437,9 @@ impl Session {
     pub fn handle_written(&mut self, generation: u64, bytes: usize) {
         if self.is_current(generation) {
             self.outbound.unwritten = self.outbound.unwritten.saturating_sub(bytes);
-            self.send_unnumbered();
+            self.send_latest();
             self.pull();
+            self.send_best_effort();
         }
     }
 
@@ -457,6 +459,7 @@ impl Session {
         }
         self.pace_reading();
         self.pull();
+        self.send_best_effort();
     }
 
     fn pace_reading(&mut self) {

@@ -1,11 +1,26 @@
 //! Messages of ours without a number.
 
 use super::*;
+use crate::{
+    delivery::DeliveryOptions,
+    unnumbered::{Class, Refusal},
+};
 
 impl Rig {
-    fn ephemeral(&mut self, key: &str, n: usize) {
+    fn say(&mut self, class: Class, n: usize) -> Result<(), Refusal> {
         let body = format!(r#","idempotency_key":"k","event":"cursor","timestamp":"now","payload":{n}}}"#);
-        self.session.handle_ephemeral(key.to_owned(), body.into());
+        let taken = self.session.handle_unnumbered(class, body.into());
+        self.drain();
+        taken
+    }
+
+    fn ephemeral(&mut self, key: &str, n: usize) {
+        assert_eq!(self.say(Class::Ephemeral { key: key.to_owned() }, n), Ok(()));
+    }
+
+    /// Fills the link: nothing of it is written.
+    fn fill(&mut self) {
+        self.session.send_all(vec!["x".repeat(1 << 20).into()]);
         self.drain();
     }
 
@@ -58,14 +73,13 @@ fn without_a_live_session_ephemeral_messages_are_dropped_and_counted() {
 fn a_slow_link_gets_only_the_newest_value_of_each_key_and_what_waits_ends_with_the_session() {
     let mut rig = rig();
     rig.live(0);
-    // Fills the link: nothing of it is written.
-    rig.session.send_all(vec!["x".repeat(1 << 20).into()]);
+    rig.fill();
     (1..=50).for_each(|n| rig.ephemeral(["a", "b"][n % 2], n));
     assert_eq!(rig.unnumbered(), [""; 0]);
     rig.written(1 << 20);
     assert_eq!(rig.unnumbered(), ["49", "50"]);
     assert_eq!(rig.session.take_counts().unnumbered_coalesced, 48);
-    rig.session.send_all(vec!["x".repeat(1 << 20).into()]);
+    rig.fill();
     rig.ephemeral("a", 51);
     rig.down();
     assert_eq!(rig.session.take_counts().unnumbered_dropped, 1);
@@ -86,7 +100,7 @@ fn what_waits_for_the_link_goes_before_the_next_page_is_asked_for() {
     let mut rig = rig();
     rig.live(0);
     rig.page(1..=2);
-    rig.session.send_all(vec!["x".repeat(1 << 20).into()]);
+    rig.fill();
     rig.ephemeral("a", 7);
     rig.drain();
     rig.said.clear();
@@ -103,8 +117,86 @@ fn what_is_too_large_for_the_server_is_dropped_and_counted() {
     rig.hear(answer(0, r#","max_frame":1024"#));
     rig.proceed();
     let body = format!(r#","event":"e","payload":"{}"}}"#, "x".repeat(1024));
-    rig.session.handle_ephemeral("a".to_owned(), body.into());
+    let class = Class::Ephemeral { key: "a".to_owned() };
+    assert_eq!(rig.session.handle_unnumbered(class, body.into()), Ok(()));
     rig.ephemeral("b", 1);
     assert_eq!(rig.unnumbered(), ["1"]);
     assert_eq!(rig.session.take_counts().unnumbered_dropped, 1);
+}
+
+// [D-8]
+#[test]
+fn best_effort_messages_wait_for_the_session_in_order_and_are_sent_once() {
+    let mut rig = rig();
+    (1..=3).for_each(|n| assert_eq!(rig.say(Class::BestEffort, n), Ok(())));
+    rig.up();
+    assert_eq!(rig.say(Class::BestEffort, 4), Ok(()));
+    rig.hear(answer(0, ""));
+    rig.proceed();
+    assert_eq!(rig.unnumbered(), ["1", "2", "3", "4"]);
+    assert_eq!(rig.say(Class::BestEffort, 5), Ok(()));
+    rig.down();
+    rig.said.clear();
+    rig.live(0);
+    assert_eq!(rig.unnumbered(), [""; 0], "what was handed to the link that was is gone with it");
+}
+
+// [D-8]
+#[test]
+fn best_effort_messages_outlive_the_session_s_actor() {
+    let mut rig = rig();
+    assert_eq!(rig.say(Class::BestEffort, 1), Ok(()));
+    rig.session = rig.session.rebuilt(&settings().build().unwrap());
+    rig.up();
+    rig.hear(answer(0, ""));
+    rig.proceed();
+    assert_eq!(rig.unnumbered(), ["1"]);
+}
+
+#[test]
+fn best_effort_messages_and_pages_leave_each_other_room() {
+    let mut rig = rig();
+    rig.live(0);
+    rig.page(1..=2);
+    rig.fill();
+    (1..=3).for_each(|n| assert_eq!(rig.say(Class::BestEffort, n), Ok(())));
+    rig.session.handle_page(crate::outbox::Page { generation: 1, rows: vec![], next: LocalId(3) });
+    rig.drain();
+    rig.said.clear();
+    rig.written(1 << 20);
+    assert!(matches!(rig.said[..], [Output::Pull(_), Output::Send(_)]), "{:?}", rig.said);
+    assert_eq!(rig.unnumbered(), ["1", "2", "3"]);
+}
+
+// [D-8]
+#[test]
+fn too_many_best_effort_messages_are_refused_and_not_dropped() {
+    let options = DeliveryOptions { best_effort_messages: 2, ..DeliveryOptions::default() };
+    let mut rig = Rig::with(settings().delivery(options));
+    (1..=2).for_each(|n| assert_eq!(rig.say(Class::BestEffort, n), Ok(())));
+    assert!(matches!(rig.say(Class::BestEffort, 3), Err(Refusal::Full { messages: 2, .. })));
+    rig.up();
+    rig.hear(answer(0, ""));
+    rig.proceed();
+    assert_eq!(rig.unnumbered(), ["1", "2"]);
+    assert_eq!(rig.say(Class::BestEffort, 4), Ok(()));
+}
+
+// [D-8]
+#[test]
+fn a_message_of_at_most_once_is_sent_now_or_refused_now() {
+    let mut rig = rig();
+    assert_eq!(rig.say(Class::AtMostOnce, 1), Err(Refusal::NotConnected));
+    rig.up();
+    assert_eq!(rig.say(Class::AtMostOnce, 2), Err(Refusal::NotConnected), "not before the session is live");
+    rig.hear(answer(0, r#","max_frame":1024"#));
+    rig.proceed();
+    assert_eq!(rig.say(Class::AtMostOnce, 3), Ok(()));
+    let long = format!(r#","event":"e","payload":"{}"}}"#, "x".repeat(1024));
+    let refused = rig.session.handle_unnumbered(Class::AtMostOnce, long.into());
+    assert!(matches!(refused, Err(Refusal::TooLarge { bytes: 1082, limit: 1024 })), "{refused:?}");
+    rig.fill();
+    assert_eq!(rig.say(Class::AtMostOnce, 4), Err(Refusal::Busy { retry_after: None }));
+    rig.written(1 << 20);
+    assert_eq!(rig.unnumbered(), ["3"], "what was refused is not sent later");
 }

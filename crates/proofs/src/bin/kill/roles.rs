@@ -148,7 +148,10 @@ async fn offer(client: &Client, mut numbers: Vec<u64>, late: Duration) -> Result
         let answers = client.send_all(messages).await;
         let mut refused = Vec::new();
         let told = numbers.iter().zip(answers).map(|(number, answer)| match answer {
-            Ok(accepted) => Said::Accepted { number: *number, id: accepted.id().0 },
+            Ok(accepted) => {
+                // A durable message has a place.
+                Said::Accepted { number: *number, id: accepted.id().map_or(0, |id| id.0) }
+            }
             Err(error) => {
                 refused.push(*number);
                 Said::Alarm(format!("{number} was not accepted: {error}"))

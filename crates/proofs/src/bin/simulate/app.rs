@@ -271,7 +271,7 @@ async fn send_all(
                 match answer {
                     Ok(accepted) => {
                         history.sender(name).accepted(number);
-                        book.borrow_mut().ids.insert(accepted.id(), number);
+                        book.borrow_mut().ids.extend(accepted.id().map(|id| (id, number)));
                     }
                     Err(error) => {
                         trace.add(format_args!("{name}{number} is not accepted: {error}"));
