@@ -56,6 +56,8 @@ pub(crate) struct Connection<L> {
     owner: Option<Arc<SessionKey>>,
     membership: Option<Membership>,
     epoch: Option<Arc<str>>,
+    /// Relayed frames wait.
+    relaying: bool,
     sleep: Pin<Box<Sleep>>,
     /// When a write that makes no progress is given up.
     stalled: Option<Instant>,
@@ -93,6 +95,7 @@ impl<L: Link> Connection<L> {
             owner: None,
             membership: None,
             epoch: None,
+            relaying: false,
             sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
             stalled: None,
             closing: None,
@@ -124,7 +127,8 @@ impl<L: Link> Connection<L> {
             busy |= heard > 0;
             busy |= self.obey(now);
             busy |= self.read_log(now);
-            self.write(cx, now);
+            self.relay();
+            busy |= self.write(cx, now);
             if self.over {
                 return Poll::Ready(());
             }
@@ -185,14 +189,7 @@ impl<L: Link> Connection<L> {
         if signals.has(Signal::News) {
             self.session.handle_news();
         }
-        if signals.has(Signal::Relay) {
-            for frame in self.slot.take_relays() {
-                // Whoever does not keep up misses them, as it would if it were not there (D-8).
-                if self.session.takes_relays() && self.socket.outgoing().len() < HIGH_WATER {
-                    self.socket.say_text(frame);
-                }
-            }
-        }
+        self.relaying |= signals.has(Signal::Relay);
         if signals.has(Signal::Superseded) {
             self.session.handle_superseded();
         }
@@ -401,18 +398,31 @@ impl<L: Link> Connection<L> {
         busy
     }
 
+    /// Shows what others say without a number, as long as there is room for it (D-8).
+    fn relay(&mut self) {
+        while self.relaying && self.closing.is_none() && self.socket.outgoing().len() < HIGH_WATER {
+            match self.slot.next_relay() {
+                // A session that has not begun is not there.
+                Some(frame) if self.session.takes_relays() => self.socket.say_text(frame),
+                Some(_) => {}
+                None => self.relaying = false,
+            }
+        }
+    }
+
     fn page_of(&self, read: Read) -> LocalBoxFuture<Result<Page, ReadError>> {
         let log = Arc::clone(&self.node.log);
         Box::pin(async move { log.read(read).await })
     }
 
-    fn write(&mut self, cx: &mut Context<'_>, now: Now) {
+    /// Says whether that made room for what was held back.
+    fn write(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
         let out = self.socket.outgoing();
         let before = out.len();
         if before == 0 {
             self.stalled = None;
             self.over |= self.closing.is_some_and(|until| until <= now.instant);
-            return;
+            return false;
         }
         match self.link.poll_write(cx, out) {
             Poll::Ready(Ok(())) => self.stalled = None,
@@ -423,6 +433,7 @@ impl<L: Link> Connection<L> {
                 }
             }
         }
+        before >= HIGH_WATER && self.socket.outgoing().len() < HIGH_WATER
     }
 }
 

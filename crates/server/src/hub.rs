@@ -21,7 +21,7 @@ use crate::{
 /// Most batches that are looked through at a time.
 const SCAN: usize = 256;
 
-/// Most relayed frames that wait for one connection; more are dropped, as they are never stored (D-8).
+/// Most relayed frames that wait for one connection; beyond, the oldest are dropped, as they are never stored (D-8).
 const MAX_RELAYS: usize = 256;
 
 /// Most receipts of baseline clients that a node remembers.
@@ -83,17 +83,19 @@ impl Slot {
         Signals(self.signals.swap(0, Ordering::AcqRel))
     }
 
-    pub(crate) fn take_relays(&self) -> VecDeque<ByteString> {
-        std::mem::take(&mut *lock(&self.relays))
+    pub(crate) fn next_relay(&self) -> Option<ByteString> {
+        lock(&self.relays).pop_front()
     }
 
     fn relay(&self, frame: &ByteString) {
         let mut relays = lock(&self.relays);
-        if relays.len() < MAX_RELAYS {
-            relays.push_back(frame.clone());
-            drop(relays);
-            self.signal(Signal::Relay);
+        // The newest counts most.
+        if relays.len() >= MAX_RELAYS {
+            relays.pop_front();
         }
+        relays.push_back(frame.clone());
+        drop(relays);
+        self.signal(Signal::Relay);
     }
 }
 

@@ -9,6 +9,7 @@ mod delivery;
 mod ends;
 mod limits;
 mod publish;
+mod relays;
 mod resume;
 mod security;
 mod sockets;
