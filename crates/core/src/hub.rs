@@ -177,6 +177,8 @@ pub struct Hub {
     /// Whether the stream is held because nobody has ever subscribed to it.
     waiting_for_first: bool,
     notices: usize,
+    /// Notices that were dropped and still have their place.
+    emptied: usize,
     standing: Standing,
     /// What the session has heard of `standing.handled`.
     told: u64,
@@ -196,6 +198,7 @@ impl Hub {
             latest: BTreeMap::new(),
             waiting_for_first: !config.send_only && !has_inbox,
             notices: 0,
+            emptied: 0,
             standing: Standing::default(),
             told: 0,
             batches: 0,
@@ -247,6 +250,12 @@ impl Hub {
     pub fn unsubscribe(&mut self, id: SubscriberId) {
         self.subscribers.remove(&id);
         self.advance();
+    }
+
+    /// The session is another principal's from here on: where the application stood says nothing about it.
+    pub fn forget_position(&mut self) {
+        (self.standing.cursor, self.standing.delivered) = (None, None);
+        self.entries.iter_mut().for_each(|entry| entry.cursor = None);
     }
 
     fn end(&self) -> u64 {
@@ -340,7 +349,31 @@ impl Hub {
         if let Some(entry) = self.entries.iter_mut().find(|entry| !entry.counted && entry.event.is_some()) {
             entry.event = None;
             self.notices -= 1;
+            self.emptied += 1;
             self.counts.dropped += 1;
+        }
+        if self.emptied >= MAX_NOTICES {
+            self.close_gaps();
+        }
+    }
+
+    /// Takes out what was dropped: a subscriber that stands still would otherwise pile up places without an event.
+    fn close_gaps(&mut self) {
+        self.emptied = 0;
+        let mut gone = Vec::new();
+        let mut place = self.first;
+        self.entries.retain(|entry| {
+            let stays = entry.counted || entry.event.is_some();
+            if !stays {
+                gone.push(place);
+            }
+            place += 1;
+            stays
+        });
+        let moved = |place: &mut u64| *place -= gone.partition_point(|other| other < place) as u64;
+        for subscriber in self.subscribers.values_mut() {
+            moved(&mut subscriber.next);
+            subscriber.batches.iter_mut().for_each(|batch| moved(&mut batch.from));
         }
     }
 
@@ -419,7 +452,10 @@ impl Hub {
             let Some(entry) = self.entries.pop_front() else { break };
             self.first += 1;
             self.standing.handled += u64::from(entry.counted);
-            self.notices -= usize::from(!entry.counted && entry.event.is_some());
+            if !entry.counted {
+                let count = if entry.event.is_some() { &mut self.notices } else { &mut self.emptied };
+                *count -= 1;
+            }
             if entry.is_to_be_told() {
                 self.outputs.extend(entry.event.clone().map(Output::Told));
             }

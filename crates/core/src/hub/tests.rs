@@ -303,6 +303,43 @@ fn notices_wait_for_a_slow_subscriber_up_to_a_bound_and_then_the_oldest_go_count
 }
 
 #[test]
+fn notices_that_were_dropped_behind_a_subscriber_that_stands_still_take_no_room_and_shift_nobody() {
+    let mut rig = rig();
+    rig.subscribe(ANN, Filter::default());
+    rig.subscribe(BOB, Filter::default().kinds([Kind::Notice]));
+    (1..=MAX_BATCHES as u64).for_each(|seq| rig.messages([seq]));
+    let notice = |n: usize| Event::StoreFailing { error: n.to_string().into() };
+    for n in 0..10 * MAX_NOTICES {
+        rig.event(notice(n));
+        rig.handle_one(BOB);
+    }
+    rig.messages([100]);
+    assert!(rig.hub.entries.len() <= 3 * MAX_NOTICES, "{}", rig.hub.entries.len());
+    while !rig.given[&ANN].is_empty() {
+        rig.handle_one(ANN);
+    }
+    assert_eq!(rig.delivered.last(), Some(&(MAX_BATCHES as u64 + 1, Some(100))));
+    assert_eq!((rig.hub.entries.len(), rig.hub.notices, rig.hub.emptied), (0, 0, 0));
+    rig.event(notice(7));
+    assert_eq!((rig.got(ANN), rig.got(BOB)), (vec!["7"], vec!["7"]));
+}
+
+//
+#[test]
+fn where_another_principal_stood_is_forgotten_with_its_positions_and_its_events_are_still_given() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.messages([1, 2]);
+    rig.hub.forget_position();
+    let Standing { cursor, delivered, taken, .. } = rig.hub.standing().clone();
+    assert_eq!((cursor, delivered, taken), (None, None, 2));
+    rig.handle_one(ANN);
+    assert_eq!(rig.delivered, [(2, None)], "handled, and no place of anybody else");
+    rig.messages([1]);
+    assert_eq!(rig.got(ANN), ["1"], "the new principal's first is no repeat");
+}
+
+#[test]
 fn a_subscriber_holds_a_bounded_number_of_batches() {
     let mut rig = rig();
     rig.subscribe(ANN, stream());
