@@ -29,10 +29,12 @@ use crate::{
 #[rtype(result = "()")]
 pub(crate) struct Deliver(pub(crate) Items);
 
-/// Where does the hub stand?
+/// Where does the hub stand? It is to forget that first where the session is another principal's now.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct AskStanding;
+pub(crate) struct AskStanding {
+    pub(crate) forget: bool,
+}
 
 /// An event from anywhere but the session.
 #[derive(Message)]
@@ -196,8 +198,11 @@ impl Handler<Deliver> for Events {
 impl Handler<AskStanding> for Events {
     type Result = ();
 
-    fn handle(&mut self, _: AskStanding, _: &mut Context<Self>) {
+    fn handle(&mut self, AskStanding { forget }: AskStanding, _: &mut Context<Self>) {
         failpoint!("events.AskStanding");
+        if forget {
+            self.machine.forget_position();
+        }
         self.session.do_send(HubSaid::Standing(self.machine.standing().clone()));
     }
 }

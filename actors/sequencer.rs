@@ -158,7 +158,8 @@ impl Sequencer {
                 Output::AskStanding if self.has_inbox => outbox.do_send(OutboxOrder::AskStanding),
                 Output::Cursor(..) if self.has_inbox => {}
                 Output::Cursor(cursor, urgent) => outbox.do_send(OutboxOrder::Cursor(cursor, urgent)),
-                Output::AskStanding => events.do_send(AskStanding),
+                Output::AskStanding => events.do_send(AskStanding { forget: false }),
+                Output::AskStandingAnew => events.do_send(AskStanding { forget: true }),
                 Output::Deliver(items) => events.do_send(Deliver(items)),
                 Output::SessionUp(peer) => {
                     supervisor.do_send(SessionSaid::Up);

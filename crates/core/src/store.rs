@@ -227,6 +227,13 @@ impl Meta {
             applied: 0,
         }
     }
+
+    /// Whether the store was bound to a new principal that no server has answered yet: a session that was
+    /// answered has a position.
+    #[must_use]
+    pub const fn is_rebound(&self) -> bool {
+        self.subject.is_some() && self.cursor.is_none()
+    }
 }
 
 /// What a store that is new, or that had to be set aside, begins with.

@@ -105,6 +105,7 @@ impl<R, W> Outbox<R, W> {
             settled_through: self.settled_through,
         };
         let decision = reconcile(&mut self.meta, &pending.answer, key, &around);
+        self.wants.cursor.take_if(|_| self.meta.is_rebound());
         self.meta.untold.extend(decision.events.iter().filter_map(Untold::of));
         let too_many = self.meta.untold.len().saturating_sub(MAX_UNTOLD);
         self.meta.untold.drain(..too_many);

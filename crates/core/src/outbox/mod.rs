@@ -484,6 +484,10 @@ impl<R, W> Outbox<R, W> {
 
     /// The application has everything up to this cursor. Committed lazily, or at once where the session is urgent.
     pub fn handle_cursor(&mut self, cursor: Cursor, urgent: bool, now: Instant) {
+        // The principal's before: the new one has no position before its first answer.
+        if self.meta.is_rebound() {
+            return;
+        }
         self.wants.cursor = Some(cursor);
         self.flush_later(now);
         if urgent {

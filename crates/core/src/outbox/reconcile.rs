@@ -41,6 +41,8 @@ pub struct Proto2Answer {
     pub rejected: Vec<(u64, String)>,
     /// It forgot this incarnation (S-7).
     pub session_expired: bool,
+    /// The epoch that our `resume` named, if it named one.
+    pub named_epoch: Option<String>,
     /// Whom it knows us as.
     pub subject: Option<String>,
     /// The proof for the next resume.
@@ -153,8 +155,8 @@ fn meet_proto2(
     if let Some(token) = &answer.resume_token {
         meta.resume_token = Some(token.clone());
     }
-    let names_their_epoch = meta.cursor.as_ref().is_some_and(|cursor| cursor.epoch == answer.start.epoch);
-    if answer.session_expired && meta.answered && names_their_epoch {
+    // A server that we named no epoch to, or another one, made a mark when it answered: it has not forgotten.
+    if answer.session_expired && answer.named_epoch.as_ref() == Some(&answer.start.epoch) {
         return expire(meta, around);
     }
     let mark = answer.server_ack_seq;

@@ -30,7 +30,8 @@ pub(super) struct Inbound {
     pub(super) acked: u64,
     items: Vec<Item>,
     keys: BTreeSet<ByteString>,
-    key_order: VecDeque<ByteString>,
+    /// They, oldest first, each with how many items were said before the one that it came with.
+    key_order: VecDeque<(u64, ByteString)>,
 }
 
 impl Inbound {
@@ -38,8 +39,18 @@ impl Inbound {
     pub(super) fn begin(&mut self, standing: Standing, stored: Option<Cursor>) {
         self.committed = stored.as_ref().map_or(0, |cursor| cursor.seq);
         self.received = standing.cursor.or(stored);
+        // What the hub lost to a panic has not come yet.
+        let come = self.key_order.partition_point(|(before, _)| *before < standing.taken);
+        for (_, key) in self.key_order.drain(come..) {
+            self.keys.remove(&key);
+        }
         (self.taken, self.handled, self.acked) = (standing.taken, standing.handled, 0);
         self.items.clear();
+    }
+
+    /// For a session that begins anew: nothing but what a baseline server is not to repeat (S-2).
+    pub(super) fn rebuilt(&self) -> Self {
+        Self { keys: self.keys.clone(), key_order: self.key_order.clone(), ..Self::default() }
     }
 
     pub(super) const fn received(&self) -> Option<&Cursor> {
@@ -121,9 +132,9 @@ impl Inbound {
         // A copy: the frame that it came in is not to be kept for its key.
         let key = ByteString::from(key);
         self.keys.insert(key.clone());
-        self.key_order.push_back(key);
+        self.key_order.push_back((self.taken + self.items.len() as u64, key));
         if self.key_order.len() > REMEMBERED_KEYS
-            && let Some(oldest) = self.key_order.pop_front()
+            && let Some((_, oldest)) = self.key_order.pop_front()
         {
             self.keys.remove(&oldest);
         }

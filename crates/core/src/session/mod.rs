@@ -79,6 +79,12 @@ pub struct Standing {
     pub delivered: Option<Cursor>,
 }
 
+impl Standing {
+    pub(crate) const fn has_position(&self) -> bool {
+        self.cursor.is_some() || self.delivered.is_some()
+    }
+}
+
 /// What the session wants done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -104,6 +110,8 @@ pub enum Output {
     Cursor(Cursor, bool),
     /// To the hub: where does it stand? Answered with `handle_standing`.
     AskStanding,
+    /// To the hub: the session is another principal's, so it is to forget where it stands, and to answer anew.
+    AskStandingAnew,
     /// To the hub: the next items, in order.
     Deliver(Items),
     /// To the supervisor, and to whoever speaks by the session: it is up, with such a server.
@@ -191,11 +199,12 @@ impl Session {
     }
 
     /// A session that begins anew after its actor failed: it knows no link, but still that there was a session, so
-    /// that a server without a replay does not leave a silent hole, and what was promised to be held in memory.
+    /// that a server without a replay does not leave a silent hole, what such a server is not to repeat, and what was
+    /// promised to be held in memory.
     #[must_use]
     pub fn rebuilt(&self, config: &Config) -> Self {
-        let unnumbered = self.unnumbered.rebuilt(&config.delivery);
-        Self { had_session: self.had_session, unnumbered, ..Self::new(config) }
+        let (inbound, unnumbered) = (self.inbound.rebuilt(), self.unnumbered.rebuilt(&config.delivery));
+        Self { had_session: self.had_session, inbound, unnumbered, ..Self::new(config) }
     }
 
     /// Whether the server has answered `resume` on this link, and everything flows.

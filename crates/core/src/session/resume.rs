@@ -60,7 +60,15 @@ impl Session {
         if facts.is_none() || standing.is_none() {
             return;
         }
-        let (Some(facts), Some(standing)) = (facts.take(), standing.take()) else { return };
+        let (Some(found), Some(stands)) = (facts.take(), standing.take()) else { return };
+        // The store is another principal's now: where the application stood with the one before is none of its
+        // business, and what the hub says from now on is what counts.
+        if found.meta.is_rebound() && stands.has_position() {
+            *facts = Some(found);
+            self.outputs.push_back(Output::AskStandingAnew);
+            return;
+        }
+        let (facts, standing) = (found, stands);
         let conn = first_conn(facts.opened_at) + link.generation;
         let meta = &facts.meta;
         self.head = encode::EventHead::new(&meta.client_id);
@@ -114,8 +122,8 @@ impl Session {
     pub(super) fn take_response(&mut self, text: &ByteString, response: &ResumeResponse<'_>) {
         let Some(Link { phase, generation }) = &self.link else { return };
         let generation = *generation;
-        let sent = match phase {
-            Phase::Resuming { facts, .. } => facts.meta.numbering.sent(),
+        let (sent, answered) = match phase {
+            Phase::Resuming { facts, .. } => (facts.meta.numbering.sent(), facts.meta.answered),
             Phase::Live { peer: Peer::Baseline } => return self.late_response(generation, response),
             Phase::Preparing { .. } | Phase::Settling { .. } | Phase::Live { .. } | Phase::Over => {
                 return self.violation("an answer to resume that was not asked for");
@@ -154,12 +162,14 @@ impl Session {
             missing: missing.unwrap_or_default(),
             refused: response.refused.iter().map(|channel| (&**channel).into()).collect(),
         };
+        let named_epoch = self.inbound.received().filter(|_| answered).map(|cursor| cursor.epoch.clone());
         let rejected = response.rejected.iter();
         let answer = Proto2Answer {
             server_ack_seq: response.server_ack_seq,
             server_ack_key: response.server_ack_key.as_ref().map(|key| key.to_string()),
             rejected: rejected.map(|r| (r.seq, limits::quote(&r.code).to_owned())).collect(),
             session_expired: response.session_expired,
+            named_epoch,
             subject: response.subject.as_ref().map(|subject| subject.to_string()),
             resume_token: response.resume_token.as_ref().map(|token| ResumeToken::new(token)),
             start,

@@ -170,7 +170,7 @@ fn what_is_acked_already_does_not_become_unknown_with_its_session() {
     rig.settled(1);
     rig.outbox.handle_link_down();
     rig.events.clear();
-    rig.answer(says(Proto2Answer { session_expired: true, ..proto2(0, None) }));
+    rig.answer(says(expired()));
     let unknown =
         Rejection { id: LocalId(2), verdict: Verdict::OutcomeUnknown, code: "session_expired".into() };
     assert_eq!(rig.events, [Event::Rejected(unknown), Event::Acked { through: LocalId(2) }]);

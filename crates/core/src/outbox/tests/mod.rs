@@ -290,6 +290,11 @@ fn proto2(server_ack_seq: u64, key: Option<&str>) -> Proto2Answer {
     }
 }
 
+/// The server has forgotten a session that named its own epoch.
+fn expired() -> Proto2Answer {
+    Proto2Answer { session_expired: true, named_epoch: Some("log".into()), ..proto2(0, None) }
+}
+
 fn says(answer: Proto2Answer) -> Answer {
     Answer::Proto2(Box::new(answer))
 }

@@ -161,7 +161,7 @@ fn a_session_that_the_server_forgot_leaves_the_outcome_of_what_was_handed_unknow
     rig.outbox.handle_link_down();
     rig.accept([3]);
     rig.events.clear();
-    rig.answer(says(Proto2Answer { session_expired: true, ..proto2(0, None) }));
+    rig.answer(says(expired()));
     let unknown =
         Rejection { id: LocalId(2), verdict: Verdict::OutcomeUnknown, code: "session_expired".into() };
     assert_eq!(rig.events, [Event::Rejected(unknown), Event::Acked { through: LocalId(2) }]);
@@ -196,11 +196,45 @@ fn a_loss_and_a_regression_are_told_at_every_start_until_the_application_has_hea
 
 // [S-7]
 #[test]
+fn a_server_that_was_not_named_its_own_epoch_has_forgotten_nothing_whatever_the_store_has() {
+    let mut rig = rig();
+    rig.accept([1]);
+    rig.answer(says(proto2(0, None)));
+    rig.answer(says(Proto2Answer { named_epoch: Some("older".into()), ..expired() }));
+    assert_eq!(rig.courses, [Course::Proceed, Course::Proceed]);
+    // And one that was, has, though the store still has a cursor of another log.
+    rig.outbox.handle_cursor(Cursor { epoch: "older".into(), ..Cursor::default() }, true, rig.now);
+    rig.drain();
+    rig.sync();
+    rig.answer(says(expired()));
+    assert_eq!(rig.courses.last(), Some(&Course::ResumeAnew));
+}
+
+//
+#[test]
+fn the_cursor_of_the_principal_before_never_becomes_the_new_ones() {
+    let mut rig = rig();
+    let named = |subject: &str| Proto2Answer { subject: Some(subject.into()), ..proto2(0, None) };
+    let old = || Cursor { epoch: "log".into(), seq: 7, pos: "p7".into() };
+    rig.answer(says(named("alice")));
+    rig.outbox.handle_cursor(old(), false, rig.now);
+    rig.answer(says(named("bob")));
+    rig.outbox.handle_cursor(old(), true, rig.now);
+    rig.drain();
+    rig.commit_lazily();
+    assert_eq!(rig.meta.cursor, None);
+    rig.answer(says(named("bob")));
+    rig.commit_lazily();
+    assert_eq!(rig.meta.cursor, Some(proto2(0, None).start));
+}
+
+// [S-7]
+#[test]
 fn an_expiry_that_contradicts_its_own_epoch_is_not_believed() {
     let mut rig = rig();
     rig.accept([1]);
     rig.answer(says(proto2(0, None)));
-    let mut answer = Proto2Answer { session_expired: true, ..proto2(0, None) };
+    let mut answer = expired();
     answer.start.epoch = "another log".into();
     rig.answer(says(answer));
     assert_eq!(rig.courses, [Course::Proceed, Course::Proceed]);
@@ -303,7 +337,7 @@ fn removing_the_tail_never_gives_a_number_out_twice() {
                 let settle = Settle { id: LocalId(id), verdict: Verdict::Rejected, code: "no".into() };
                 rig.outbox.handle_set_aside(settle, rig.now);
             }),
-            _ => rig.answer(says(Proto2Answer { session_expired: true, ..proto2(0, None) })),
+            _ => rig.answer(says(expired())),
         }
         rig.drain();
         rig.sync();

@@ -120,6 +120,32 @@ fn of_a_baseline_server_typing_and_presence_are_for_those_who_keep_up_and_the_re
     assert_eq!(ephemeral, [true, true, false, false, false]);
 }
 
+// [S-2]
+#[test]
+fn a_session_that_begins_anew_after_a_panic_still_drops_what_a_baseline_server_repeats_and_nothing_that_was_lost()
+ {
+    let mut rig = rig();
+    let baseline = |rig: &mut Rig| {
+        rig.up();
+        rig.hear(r#"{"type":"resume_response","server_ack_seq":0,"missing":[]}"#);
+        rig.proceed();
+    };
+    let keyed =
+        |key: &str| format!(r#"{{"type":"event","event":"e","idempotency_key":"{key}","payload":"{key}"}}"#);
+    baseline(&mut rig);
+    rig.hear(keyed("a"));
+    rig.hear(keyed("b"));
+    // The hub has taken "a"; "b" was lost with it.
+    rig.standing.taken = 1;
+    rig.session = rig.session.rebuilt(&settings().build().unwrap());
+    rig.said.clear();
+    baseline(&mut rig);
+    for key in ["a", "b", "a", "b"] {
+        rig.hear(keyed(key));
+    }
+    assert_eq!(rig.stream(), ["\"b\""]);
+}
+
 // I5: e1 is acked and trimmed, and the cursor not committed.
 // [D-9]
 #[test]

@@ -118,11 +118,45 @@ fn the_answer_reaches_the_outbox_with_everything_that_it_decides_on() {
         server_ack_key: Some("k5".into()),
         rejected: vec![(4, "no".into())],
         session_expired: true,
+        named_epoch: None,
         subject: Some("alice".into()),
         resume_token: None,
         start,
     };
     assert_eq!(rig.answers(), [&Answer::Proto2(Box::new(expected))]);
+}
+
+// [S-7]
+#[test]
+fn the_answer_reaches_the_outbox_with_the_epoch_that_the_resume_named_and_not_the_one_that_the_store_has() {
+    let mut rig = rig();
+    rig.facts.meta.answered = true;
+    rig.facts.meta.cursor = Some(Cursor { epoch: "older".into(), ..cursor(4) });
+    // The application has gone on into another log, and its cursor is not committed yet.
+    rig.standing.cursor = Some(cursor(9));
+    rig.up();
+    assert_eq!(resume_of(&rig.sent()[0]).epoch.as_deref(), Some("log"));
+    rig.hear(answer(9, r#","session_expired":true"#));
+    let [Answer::Proto2(said)] = &rig.answers()[..] else { panic!("{:?}", rig.answers()) };
+    assert_eq!(said.named_epoch.as_deref(), Some("log"));
+}
+
+// [X-7]
+#[test]
+fn a_new_principal_resumes_from_nowhere_once_the_hub_has_forgotten_where_the_old_one_stood() {
+    let mut rig = rig();
+    rig.facts.meta.subject = Some("bob".into());
+    rig.standing = Standing { cursor: Some(cursor(9)), delivered: Some(cursor(8)), taken: 9, handled: 8 };
+    rig.up();
+    assert_eq!(rig.sent(), [""; 0]);
+    assert!(rig.said.contains(&Output::AskStandingAnew), "{:?}", rig.said);
+    let forgotten = Standing { cursor: None, delivered: None, ..rig.standing.clone() };
+    rig.session.handle_standing(forgotten, rig.now);
+    rig.drain();
+    let sent = rig.sent();
+    let resume = resume_of(&sent[0]);
+    assert_eq!((resume.last_recv_seq, resume.last_pos, resume.epoch), (None, None, None));
+    assert!(!rig.said.iter().any(|output| matches!(output, Output::Cursor(..))), "nothing of the old one's");
 }
 
 // [S-2]
