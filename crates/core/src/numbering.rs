@@ -33,11 +33,18 @@ pub struct Numbering {
     floor: u64,
     /// Everything before this place was renumbered once: its past is not known to this incarnation (D-11).
     renumbered_before: LocalId,
+    /// The first place of this store: those below it are of one that was set aside.
+    #[serde(default = "first_place")]
+    first: LocalId,
+}
+
+const fn first_place() -> LocalId {
+    LocalId(1)
 }
 
 impl Default for Numbering {
     fn default() -> Self {
-        let first = LocalId(1);
+        let first = first_place();
         Self {
             segments: vec![Segment { first, seq: 1 }],
             head: first,
@@ -47,11 +54,26 @@ impl Default for Numbering {
             acked: 0,
             floor: 0,
             renumbered_before: first,
+            first,
         }
     }
 }
 
 impl Numbering {
+    /// The first place that this store gave, or will give: what is below it was never in it.
+    #[must_use]
+    pub const fn first(&self) -> LocalId {
+        self.first
+    }
+
+    /// For a store that takes the place of one that was set aside: places begin here, so that none of the old one's
+    /// is given again. Nothing waits yet.
+    pub fn begin_places_at(&mut self, place: LocalId) {
+        let seq = self.following();
+        self.segments = vec![Segment { first: place, seq }];
+        (self.first, self.head, self.next, self.renumbered_before) = (place, place, place, place);
+    }
+
     /// The first message that is not retired; equal to [`next`](Self::next) when nothing waits.
     #[must_use]
     pub const fn head(&self) -> LocalId {
@@ -290,6 +312,21 @@ mod tests {
         assert_eq!(numbering.pending(), 0);
         let id = numbering.assign(2, false).start;
         assert_eq!((id, numbering.seq_of(id)), (LocalId(2), 8));
+    }
+
+    #[test]
+    fn a_store_in_the_place_of_another_begins_its_places_above_and_its_numbers_where_it_was() {
+        let mut numbering = Numbering::default();
+        numbering.begin_places_at(LocalId(1000));
+        let ids = numbering.assign(2, true);
+        assert_eq!((ids.start, numbering.seq_of(ids.start), numbering.pending()), (LocalId(1000), 1, 2));
+        assert_eq!(numbering.id_of(2), Some(LocalId(1001)));
+        let text = serde_json::to_string(&numbering).unwrap();
+        assert_eq!(serde_json::from_str::<Numbering>(&text).unwrap(), numbering);
+        // A state that was written before places could begin anywhere else.
+        let older = serde_json::to_string(&Numbering::default()).unwrap().replace(",\"first\":1}", "}");
+        assert!(!older.contains(",\"first\":1}"), "{older}");
+        assert_eq!(serde_json::from_str::<Numbering>(&older).unwrap(), Numbering::default());
     }
 
     #[test]

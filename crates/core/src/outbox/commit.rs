@@ -16,6 +16,9 @@ use crate::{
 /// Most notices that are remembered for an application that does not listen.
 const MAX_UNTOLD: usize = 64;
 
+/// Latest time, in seconds of Unix time, that places may begin at: they stay below 2^53.
+const MAX_PLACE_TIME: u64 = 1 << 32;
+
 /// A commit that the store is carrying out, and what depends on it.
 #[derive(Debug)]
 pub(super) struct InFlight<R> {
@@ -26,12 +29,21 @@ pub(super) struct InFlight<R> {
     pub(super) channels: Vec<(String, bool)>,
     pub(super) arrived: Option<Box<Arrived>>,
     reconciled: Option<(u64, Course)>,
+    /// What the server said about us, which is true whatever becomes of this commit or the link.
+    said: Option<PendingAnswer>,
     events: Vec<Event>,
 }
 
 impl<R> InFlight<R> {
     pub(super) fn puts_aside(&self, id: LocalId) -> bool {
         self.commit.settle.iter().any(|settle| settle.id == id)
+    }
+
+    /// The store that it was for was set aside: only what it was to accept is left of it.
+    fn forget_its_store(&mut self) {
+        let commit = Arc::make_mut(&mut self.commit);
+        (commit.retire, commit.settle) = (None, Vec::new());
+        (self.cursor, self.said) = (false, None);
     }
 
     pub(super) fn void_its_link(&mut self) {
@@ -49,7 +61,7 @@ impl<R, W> Outbox<R, W> {
         }
         let in_flight = if let Some(pending) = self.wants.answer.take() {
             match self.key_at_mark(&pending) {
-                Some(key) => self.commit_answer(&pending, &key),
+                Some(key) => self.commit_answer(pending, &key),
                 None => {
                     self.wants.answer = Some(pending);
                     return;
@@ -95,7 +107,7 @@ impl<R, W> Outbox<R, W> {
         None
     }
 
-    fn commit_answer(&mut self, pending: &PendingAnswer, key: &KeyAtMark) -> InFlight<R> {
+    fn commit_answer(&mut self, pending: PendingAnswer, key: &KeyAtMark) -> InFlight<R> {
         let waiting = self.stored();
         let around = Circumstances {
             endpoint: &self.endpoint,
@@ -135,6 +147,7 @@ impl<R, W> Outbox<R, W> {
             channels: Vec::new(),
             arrived: None,
             reconciled: Some((pending.generation, decision.course)),
+            said: Some(pending).filter(|pending| pending.answer.outlives_its_link()),
             events,
         }
     }
@@ -177,6 +190,7 @@ impl<R, W> Outbox<R, W> {
             channels,
             arrived,
             reconciled: None,
+            said: None,
             events: Vec::new(),
         }
     }
@@ -201,7 +215,7 @@ impl<R, W> Outbox<R, W> {
 
     /// Everything that may be said once a commit is durable (D-1).
     fn tell(&mut self, done: InFlight<R>, duplicates: &[(LocalId, LocalId)]) {
-        let InFlight { commit, entries, first, cursor, channels, arrived, reconciled, events } = done;
+        let InFlight { commit, entries, first, cursor, channels, arrived, reconciled, said: _, events } = done;
         let commit = Arc::unwrap_or_clone(commit);
         let head = self.meta.numbering.head();
         let aside: BTreeSet<_> = commit.settle.iter().map(|settle| settle.id).collect();
@@ -267,7 +281,8 @@ impl<R, W> Outbox<R, W> {
         self.counts.store_errors += 1;
         (self.reading_page, self.reading_key, self.pull) = (false, false, None);
         // The session must not wait for pages that nobody reads: it resumes once the store is back.
-        let waiting = self.wants.answer.take().map(|pending| pending.generation);
+        let waiting = self.wants.answer.as_ref().map(|pending| pending.generation);
+        self.wants.answer.take_if(|pending| !pending.answer.outlives_its_link());
         if let Some(generation) = self.live.take().or(waiting) {
             self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
         }
@@ -306,15 +321,27 @@ impl<R, W> Outbox<R, W> {
             self.outputs.extend(opened.meta.untold.iter().map(|untold| Output::Event(untold.event())));
         }
         let is_another = opened.set_aside.is_some();
+        let given = self.meta.numbering.next();
         if let Some(path) = opened.set_aside {
-            // Another store: what the old one had settled says nothing about this one.
+            // Another store: what the old one had settled, and what a server said of it, is nothing to this one.
             (self.settled_through, self.wants.retire, self.wants.cursor) = (LocalId(0), None, None);
+            self.wants.answer = None;
             self.wants.settle.clear();
+            if let Some(commit) = &mut self.in_flight {
+                commit.forget_its_store();
+            }
             let wanted = std::mem::take(&mut self.meta.channels).into_iter();
             self.wants.channels.splice(0..0, wanted.map(|channel| (channel, true)));
             self.outputs.push_back(Output::Event(Event::StoreSetAside { path }));
         }
         self.meta = opened.meta;
+        if is_another {
+            // Above what was ever given, by an earlier run too: nobody gives a million places a second. At once on
+            // disk, for a run that begins after a crash.
+            let place = LocalId(unix_seconds.min(MAX_PLACE_TIME) << 20).max(given);
+            self.meta.numbering.begin_places_at(place);
+            self.flush_at = Some(now);
+        }
         self.opened_at = unix_seconds;
         self.holes = opened.holes.into_iter().collect();
         self.committed_next = self.meta.numbering.next();
@@ -379,6 +406,7 @@ impl<R, W> Outbox<R, W> {
         let commit = Arc::unwrap_or_clone(uncertain.commit);
         if let Some((generation, _)) = uncertain.reconciled {
             self.wants.settle.splice(0..0, commit.settle);
+            self.wants.answer = uncertain.said;
             self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
         } else {
             self.restore_wants(commit, uncertain.channels, uncertain.cursor);

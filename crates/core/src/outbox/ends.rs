@@ -14,7 +14,7 @@ impl<R, W> Outbox<R, W> {
         if !matches!(self.state, State::Ready) {
             // What waits, and what was settled, is known once the store is read.
             self.unanswered.push((id, waiter));
-        } else if id >= self.meta.numbering.next() {
+        } else if id < self.meta.numbering.first() || id >= self.meta.numbering.next() {
             // Of a store that was set aside: this one never had it.
             self.outputs.push_back(Output::Ended(waiter, gone()));
         } else if id > self.settled_through && id >= self.meta.numbering.head() && !self.holes.contains(&id) {

@@ -12,6 +12,19 @@ fn settle(id: u64) -> Settle {
     Settle { id: LocalId(id), verdict: Verdict::Rejected, code: "no".into() }
 }
 
+impl Rig {
+    /// The store is opened, and found damaged: a new one takes its place.
+    fn set_aside(&mut self) {
+        self.meta = Meta::fresh(&Fresh { client_id: "me".into(), incarnation: "i9".into() });
+        self.rows.clear();
+        self.holes.clear();
+        let set_aside = Some("outbox.redb.damaged-1".into());
+        let opened = Opened { meta: self.meta.clone(), stored_bytes: 0, holes: vec![], set_aside };
+        self.outbox.handle_opened(Ok(opened), 1_700_000_000, self.now);
+        self.drain();
+    }
+}
+
 // [D-1]
 #[test]
 fn a_store_that_fails_over_two_questions_is_opened_once() {
@@ -89,17 +102,81 @@ fn a_message_of_a_store_that_was_set_aside_ends_as_unknown() {
     rig.accept([1, 2]);
     rig.outbox.handle_wait(LocalId(2), "two");
     rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
-    let fresh = Fresh { client_id: "me".into(), incarnation: "i9".into() };
-    let opened = Opened {
-        meta: Meta::fresh(&fresh),
-        stored_bytes: 0,
-        holes: vec![],
-        set_aside: Some("outbox.redb.damaged-1".into()),
-    };
-    rig.outbox.handle_opened(Ok(opened), 1_700_000_000, rig.now);
-    rig.drain();
+    rig.set_aside();
     let unknown = || Outcome::SetAside { verdict: Verdict::OutcomeUnknown, code: "store_set_aside".into() };
     assert_eq!(rig.ended, [("two", unknown()), ("nine", unknown())]);
+}
+
+#[test]
+fn no_message_of_a_new_store_is_taken_for_one_of_the_store_that_was_set_aside() {
+    let mut rig = rig();
+    rig.accept(1..=3);
+    rig.replies.clear();
+    rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
+    rig.set_aside();
+    rig.sync();
+    let begun = rig.meta.clone();
+    rig.accept([4]);
+    let [(4, Ok(place))] = rig.replies[..] else { panic!("{:?}", rig.replies) };
+    assert!(place > 3, "{place}");
+    rig.answer(says(proto2(0, None)));
+    rig.settled(place);
+    rig.commit_lazily();
+    rig.ended.clear();
+    rig.outbox.handle_wait(LocalId(1), "one");
+    rig.outbox.handle_wait(LocalId(place), "new");
+    rig.drain();
+    let unknown = Outcome::SetAside { verdict: Verdict::OutcomeUnknown, code: "store_set_aside".into() };
+    assert_eq!(rig.ended, [("one", unknown), ("new", Outcome::Acked)]);
+    // A run that begins behind the setting aside knows it too, whatever the new store has accepted.
+    assert_eq!(begun.numbering.first(), LocalId(place));
+}
+
+// [D-3] [S-3]
+#[test]
+fn a_conflict_is_not_forgotten_when_the_store_fails_before_it_is_committed() {
+    for fails_early in [true, false] {
+        let mut rig = rig();
+        rig.accept([1]);
+        rig.answer(says(proto2(0, None)));
+        if fails_early {
+            // Another commit is with the store when the conflict comes.
+            rig.offer([2]);
+        }
+        rig.outbox.handle_answer(1, Answer::SeqConflict, "i1".into(), 1_700_000_000, rig.now);
+        rig.outbox.handle_link_down();
+        rig.drain();
+        rig.commit = None;
+        rig.outbox.handle_committed(Err(broken()), rig.now);
+        rig.drain();
+        rig.open();
+        rig.sync();
+        assert_eq!(rig.meta.incarnation.id, "i1", "fails early: {fails_early}");
+        assert!(rig.events.iter().any(|event| matches!(event, Event::StoreRegressed { .. })));
+    }
+}
+
+// [S-2]
+#[test]
+fn a_late_answer_is_not_forgotten_when_the_store_fails_and_is_when_another_store_takes_its_place() {
+    for another in [false, true] {
+        let mut rig = rig();
+        rig.answer(Answer::None);
+        rig.outbox.handle_answer(1, Answer::LateProto2, "i1".into(), 1_700_000_000, rig.now);
+        rig.outbox.handle_link_down();
+        rig.drain();
+        rig.commit = None;
+        rig.outbox.handle_committed(Err(broken()), rig.now);
+        rig.drain();
+        if another {
+            rig.set_aside()
+        } else {
+            rig.open()
+        }
+        rig.sync();
+        let known = rig.meta.endpoints.values().any(|peer| *peer == Peer::Proto2);
+        assert_eq!(known, !another);
+    }
 }
 
 #[test]
@@ -109,11 +186,7 @@ fn a_store_that_was_set_aside_takes_the_wanted_channels_along() {
     rig.drain();
     rig.sync();
     rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
-    rig.meta = Meta::fresh(&Fresh { client_id: "me".into(), incarnation: "i9".into() });
-    let set_aside = Some("outbox.redb.damaged-1".into());
-    let opened = Opened { meta: rig.meta.clone(), stored_bytes: 0, holes: vec![], set_aside };
-    rig.outbox.handle_opened(Ok(opened), 1_700_000_000, rig.now);
-    rig.drain();
+    rig.set_aside();
     rig.sync();
     assert!(rig.meta.channels.contains("joined"));
 }
