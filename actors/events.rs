@@ -70,7 +70,7 @@ pub(crate) struct Handled {
 #[rtype(result = "()")]
 pub(crate) enum HubSaid {
     Standing(Standing),
-    Delivered { handled: u64, cursor: Option<Cursor> },
+    Delivered { handled: u64, bytes: u64, cursor: Option<Cursor> },
 }
 
 /// Everybody who wants this event has let go of it.
@@ -136,8 +136,8 @@ impl Events {
             match output {
                 Output::Deliver { to, batch, events } => self.deliver(to, batch, events, ctx),
                 Output::Told(event) => self.outbox.do_send(Told(event)),
-                Output::Delivered { handled, cursor } => {
-                    self.session.do_send(HubSaid::Delivered { handled, cursor });
+                Output::Delivered { handled, bytes, cursor } => {
+                    self.session.do_send(HubSaid::Delivered { handled, bytes, cursor });
                 }
             }
         }

@@ -236,7 +236,9 @@ impl Handler<HubSaid> for Sequencer {
         failpoint!("sequencer.HubSaid");
         match said {
             HubSaid::Standing(standing) => self.machine.handle_standing(standing, now()),
-            HubSaid::Delivered { handled, cursor } => self.machine.handle_delivered(handled, cursor),
+            HubSaid::Delivered { handled, bytes, cursor } => {
+                self.machine.handle_delivered(handled, bytes, cursor);
+            }
         }
         self.drain();
     }

@@ -33,6 +33,8 @@ pub const DEFAULT_OUTBOX_MESSAGES: u64 = 1_000_000;
 pub const DEFAULT_OUTBOX_BYTES: u64 = 1 << 30;
 /// Most received events that the application may hold unhandled (D-9).
 pub const DEFAULT_MAX_UNHANDLED: u32 = 1024;
+/// Most bytes of received events that the application may hold unhandled (D-9).
+pub const DEFAULT_MAX_UNHANDLED_BYTES: u64 = 8 << 20;
 /// How long an ack or a cursor may wait for another commit to ride on.
 pub const DEFAULT_COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// Panics of actors within [`DEFAULT_PANIC_WINDOW`] that are survived; one more, and the client fails.
@@ -72,6 +74,7 @@ pub struct Config {
     pub(crate) outbox_bytes: u64,
     pub(crate) overflow: Overflow,
     pub(crate) max_unhandled: u32,
+    pub(crate) max_unhandled_bytes: u64,
     pub(crate) commit_interval: Duration,
     pub(crate) link: LinkLimits,
     pub(crate) delivery: DeliveryOptions,
@@ -214,6 +217,7 @@ impl ConfigBuilder {
                 outbox_bytes: DEFAULT_OUTBOX_BYTES,
                 overflow: Overflow::Reject,
                 max_unhandled: DEFAULT_MAX_UNHANDLED,
+                max_unhandled_bytes: DEFAULT_MAX_UNHANDLED_BYTES,
                 commit_interval: DEFAULT_COMMIT_INTERVAL,
                 link: LinkLimits::default(),
                 delivery: DeliveryOptions::default(),
@@ -253,6 +257,9 @@ impl ConfigBuilder {
         /// Most received events that the application may hold unhandled; beyond, nothing is read (D-9). Default
         /// 1,024; 1 to 65,536.
         max_unhandled: u32;
+        /// The same in bytes, of the events' parts; what one read brings may go beyond it. Default 8 MiB; 1 KiB to
+        /// 1 GiB.
+        max_unhandled_bytes: u64;
         /// How long an ack or a cursor may wait for another commit to ride on. Default 200 ms; at most 10 s.
         /// A crash within it means repeats, never loss.
         commit_interval: Duration;
@@ -315,6 +322,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// How long one frame may take from its first byte to its last before the link counts as dead (L-1). Default
+    /// 30 s; 100 ms to 10 min.
+    #[must_use]
+    pub fn frame_timeout(mut self, timeout: Duration) -> Self {
+        self.config.link.frame_timeout = timeout;
+        self
+    }
+
     /// Allows `ws:` to hosts other than this machine, which sends everything, the token too, in the clear.
     #[must_use]
     pub const fn allow_insecure(mut self, allow: bool) -> Self {
@@ -351,6 +366,7 @@ impl ConfigBuilder {
             ("connect_timeout", config.connect_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
             ("resume_timeout", config.resume_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
             ("write_timeout", config.link.write_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
+            ("frame_timeout", config.link.frame_timeout, MIN_RETRY_DELAY, TEN_MINUTES),
             ("stable_after", config.stable_after, Duration::ZERO, HOUR),
             ("commit_interval", config.commit_interval, Duration::ZERO, Duration::from_secs(10)),
             ("panic_window", config.panic_window, Duration::from_secs(1), HOUR),
@@ -373,6 +389,10 @@ impl ConfigBuilder {
             }
         }
         config.delivery.validate()?;
+        if !(1024..=1 << 30).contains(&config.max_unhandled_bytes) {
+            let value = config.max_unhandled_bytes;
+            return Err(ConfigError::range("max_unhandled_bytes", value, "1024..=1073741824"));
+        }
         if config.outbox_messages == 0 {
             return Err(ConfigError::range("outbox_messages", 0, "1 or more"));
         }

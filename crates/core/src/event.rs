@@ -31,6 +31,13 @@ pub struct Received {
 }
 
 impl Received {
+    /// Bytes of its parts: about the length of the frame that it came in, and keeps.
+    pub(crate) fn len(&self) -> u64 {
+        let parts = [&self.channel, &self.sender, &self.key, &self.timestamp];
+        let rest: usize = parts.into_iter().flatten().map(|part| part.len()).sum();
+        (self.event.len() + self.payload.len() + rest) as u64
+    }
+
     /// Reads the payload. It costs nothing before: whoever subscribes parses, on their own thread.
     ///
     /// # Errors
@@ -139,6 +146,11 @@ pub enum Event {
 }
 
 impl Event {
+    /// Bytes of a message from the server; of anything else it matters nothing, and is 0.
+    pub(crate) fn len(&self) -> u64 {
+        if let Self::Message(message) = self { message.len() } else { 0 }
+    }
+
     /// Whether the event has its place in the stream and is never dropped for a slow subscriber.
     #[must_use]
     pub const fn is_ordered(&self) -> bool {

@@ -145,6 +145,8 @@ pub enum Output {
     Delivered {
         /// Items.
         handled: u64,
+        /// Bytes of the messages among them.
+        bytes: u64,
         /// Where the application stands, if that has changed.
         cursor: Option<Cursor>,
     },
@@ -158,6 +160,7 @@ struct Entry {
     cursor: Option<Cursor>,
     /// Whether it came from the session, and counts there.
     counted: bool,
+    bytes: u64,
     claimed: bool,
 }
 
@@ -281,6 +284,8 @@ impl Hub {
                 continue;
             }
             self.standing.taken += 1;
+            let bytes = event.as_ref().map_or(0, Event::len);
+            self.standing.taken_bytes += bytes;
             let again = matches!((&event, &cursor, &self.standing.cursor), (Some(Event::Message(_)), Some(new), Some(last))
                 if new.epoch == last.epoch && new.seq <= last.seq);
             let event = if again {
@@ -299,10 +304,11 @@ impl Hub {
                     self.entries.back_mut().filter(|last| last.counted && last.event.is_none())
             {
                 last.cursor = cursor.or_else(|| last.cursor.take());
+                last.bytes += bytes;
                 self.standing.handled += 1;
                 continue;
             }
-            self.entries.push_back(Entry { event, cursor, counted: true, claimed: false });
+            self.entries.push_back(Entry { event, cursor, counted: true, bytes, claimed: false });
         }
         self.serve_all();
     }
@@ -339,6 +345,7 @@ impl Hub {
                 event: Some(event),
                 cursor: None,
                 counted: false,
+                bytes: 0,
                 claimed: false,
             });
         }
@@ -452,6 +459,7 @@ impl Hub {
             let Some(entry) = self.entries.pop_front() else { break };
             self.first += 1;
             self.standing.handled += u64::from(entry.counted);
+            self.standing.handled_bytes += entry.bytes;
             if !entry.counted {
                 let count = if entry.event.is_some() { &mut self.notices } else { &mut self.emptied };
                 *count -= 1;
@@ -469,7 +477,8 @@ impl Hub {
             if cursor.is_some() {
                 self.standing.delivered.clone_from(&cursor);
             }
-            self.outputs.push_back(Output::Delivered { handled: self.standing.handled, cursor });
+            let Standing { handled, handled_bytes: bytes, .. } = self.standing;
+            self.outputs.push_back(Output::Delivered { handled, bytes, cursor });
         }
     }
 }

@@ -47,7 +47,7 @@ fn the_page_has_each_time_with_its_default_and_the_range_that_is_enforced() {
     type Set = fn(ConfigBuilder, Duration) -> ConfigBuilder;
     let hour = Duration::from_secs(3600);
     let ten_minutes = Duration::from_secs(600);
-    let times: [(&str, Duration, Duration, Duration, Set); 10] = [
+    let times: [(&str, Duration, Duration, Duration, Set); 11] = [
         // With both ends of the curve, so that their order is not what is refused.
         ("retry_min", DEFAULT_RETRY_MIN, 100 * MS, hour, |c, t| c.retry_max(hour_or(t)).retry_min(t)),
         ("retry_max", DEFAULT_RETRY_MAX, 100 * MS, hour, |c, t| c.retry_min(100 * MS).retry_max(t)),
@@ -68,6 +68,7 @@ fn the_page_has_each_time_with_its_default_and_the_range_that_is_enforced() {
         ("connect_timeout", DEFAULT_CONNECT_TIMEOUT, 100 * MS, ten_minutes, ConfigBuilder::connect_timeout),
         ("resume_timeout", DEFAULT_RESUME_TIMEOUT, 100 * MS, ten_minutes, ConfigBuilder::resume_timeout),
         ("write_timeout", Duration::from_secs(20), 100 * MS, ten_minutes, ConfigBuilder::write_timeout),
+        ("frame_timeout", Duration::from_secs(30), 100 * MS, ten_minutes, ConfigBuilder::frame_timeout),
         ("stable_after", DEFAULT_STABLE_AFTER, Duration::ZERO, hour, ConfigBuilder::stable_after),
         (
             "commit_interval",
@@ -86,10 +87,9 @@ fn the_page_has_each_time_with_its_default_and_the_range_that_is_enforced() {
         assert!(good(default) && good(least) && good(most), "{name}");
         assert!(!good(most + MS) && (least.is_zero() || !good(least - MS)), "{name}");
     }
-    assert_eq!(
-        builder().build().map(|config| config.link_limits().write_timeout),
-        Ok(Duration::from_secs(20))
-    );
+    let links = builder().build().map(|config| config.link_limits());
+    let links = links.map(|limits| (limits.write_timeout, limits.frame_timeout));
+    assert_eq!(links, Ok((Duration::from_secs(20), Duration::from_secs(30))));
 }
 
 fn hour_or(time: Duration) -> Duration {
@@ -99,9 +99,10 @@ fn hour_or(time: Duration) -> Duration {
 #[test]
 fn the_page_has_each_number_with_its_default_and_the_range_that_is_enforced() {
     type Set = fn(ConfigBuilder, u32) -> ConfigBuilder;
-    let numbers: [(&str, u32, u32, u32, Set); 3] = [
+    let numbers: [(&str, u32, u32, u32, Set); 4] = [
         ("window", DEFAULT_WINDOW, 1, 65_536, ConfigBuilder::window),
         ("max_unhandled", DEFAULT_MAX_UNHANDLED, 1, 65_536, ConfigBuilder::max_unhandled),
+        ("max_unhandled_bytes", 8 << 20, 1024, 1 << 30, |c, n| c.max_unhandled_bytes(n.into())),
         ("max_frame", 65_536, 1024, 16 << 20, |c, n| c.max_frame(usize::try_from(n).unwrap_or(usize::MAX))),
     ];
     let page = page();

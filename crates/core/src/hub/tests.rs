@@ -68,7 +68,7 @@ impl Rig {
                     let names = events.iter().map(|event| name(event)).collect();
                     self.given.entry(to).or_default().push((batch, names));
                 }
-                Output::Delivered { handled, cursor } => {
+                Output::Delivered { handled, cursor, .. } => {
                     self.delivered.push((handled, cursor.map(|cursor| cursor.seq)));
                 }
                 Output::Told(event) => self.told.push((*event).clone()),
@@ -121,6 +121,23 @@ fn the_cursor_moves_when_the_application_has_let_go_of_an_event_and_not_before()
     assert_eq!((rig.got(ANN), &rig.delivered[..]), (vec!["1", "2"], &[][..]));
     rig.handle_one(ANN);
     assert_eq!(rig.delivered, [(2, Some(2))]);
+}
+
+// [D-9]
+#[test]
+fn what_is_held_is_counted_in_bytes_too_and_repeats_are_let_go_with_the_rest() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.messages([1, 2]);
+    rig.messages([2]);
+    let held = |rig: &Rig| {
+        let Standing { taken_bytes, handled_bytes, .. } = *rig.hub.standing();
+        (taken_bytes, handled_bytes)
+    };
+    // The event's name and the payload, one byte each.
+    assert_eq!(held(&rig), (6, 0));
+    rig.handle_one(ANN);
+    assert_eq!(held(&rig), (6, 6));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) struct Inbound {
     received: Option<Cursor>,
     taken: u64,
     pub(super) handled: u64,
+    taken_bytes: u64,
+    pub(super) handled_bytes: u64,
     /// Numbers up to which the cursor is durable, and acked on this link.
     pub(super) committed: u64,
     pub(super) acked: u64,
@@ -45,6 +47,7 @@ impl Inbound {
             self.keys.remove(&key);
         }
         (self.taken, self.handled, self.acked) = (standing.taken, standing.handled, 0);
+        (self.taken_bytes, self.handled_bytes) = (standing.taken_bytes, standing.handled_bytes);
         self.items.clear();
     }
 
@@ -59,6 +62,10 @@ impl Inbound {
 
     pub(super) const fn unhandled(&self) -> u64 {
         self.taken.saturating_sub(self.handled)
+    }
+
+    pub(super) const fn unhandled_bytes(&self) -> u64 {
+        self.taken_bytes.saturating_sub(self.handled_bytes)
     }
 
     pub(super) fn is_in(&self, epoch: &str) -> bool {
@@ -113,6 +120,7 @@ impl Inbound {
             return None;
         }
         for item in &items {
+            self.taken_bytes += item.event.as_ref().map_or(0, Event::len);
             match &item.event {
                 Some(Event::Message(_)) => counts.received += 1,
                 Some(Event::Gap(_)) => counts.gaps += 1,

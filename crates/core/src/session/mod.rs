@@ -75,6 +75,10 @@ pub struct Standing {
     pub taken: u64,
     /// Of those, items that the application has handled.
     pub handled: u64,
+    /// Bytes of the messages among `taken`.
+    pub taken_bytes: u64,
+    /// Bytes of the messages among `handled`.
+    pub handled_bytes: u64,
     /// Up to where it has: a session that was rebuilt takes up the commit of it.
     pub delivered: Option<Cursor>,
 }
@@ -150,6 +154,7 @@ pub struct Session {
     limits: Limits,
     window: u32,
     max_unhandled: u32,
+    max_unhandled_bytes: u64,
     resume_timeout: Duration,
     resume_wait: Duration,
     link: Option<Link>,
@@ -178,6 +183,7 @@ impl Session {
             limits: Limits { max_frame: config.link.max_message, ..Limits::default() },
             window: config.window,
             max_unhandled: config.max_unhandled,
+            max_unhandled_bytes: config.max_unhandled_bytes,
             resume_timeout: config.resume_timeout,
             resume_wait: config.resume_timeout,
             link: None,
@@ -417,12 +423,12 @@ impl Session {
         }
     }
 
-    /// The application has handled items: `handled` in all, up to this cursor.
-    pub fn handle_delivered(&mut self, handled: u64, cursor: Option<Cursor>) {
-        self.inbound.handled = handled;
+    /// The application has handled items: `handled` in all, of so many bytes, up to this cursor.
+    pub fn handle_delivered(&mut self, handled: u64, handled_bytes: u64, cursor: Option<Cursor>) {
+        (self.inbound.handled, self.inbound.handled_bytes) = (handled, handled_bytes);
         // The hub has said where it stands, the outbox has not: the session begins with what is true then.
         if let Some(Link { phase: Phase::Preparing { standing: Some(standing), .. }, .. }) = &mut self.link {
-            standing.handled = handled;
+            (standing.handled, standing.handled_bytes) = (handled, handled_bytes);
             standing.delivered = cursor.clone().or_else(|| standing.delivered.take());
         }
         if let Some(cursor) = cursor {
@@ -472,9 +478,13 @@ impl Session {
     }
 
     fn pace_reading(&mut self) {
-        let (behind, most) = (self.inbound.unhandled(), u64::from(self.max_unhandled));
+        let bounds = [
+            (self.inbound.unhandled(), u64::from(self.max_unhandled)),
+            (self.inbound.unhandled_bytes(), self.max_unhandled_bytes),
+        ];
         let settling = matches!(&self.link, Some(Link { phase: Phase::Settling { .. }, .. }));
-        let reading = !settling && if self.reading { behind < most } else { behind <= most / 2 };
+        let keeps_up = |(behind, most)| if self.reading { behind < most } else { behind <= most / 2 };
+        let reading = !settling && bounds.into_iter().all(keeps_up);
         if reading != self.reading && self.link.is_some() {
             self.reading = reading;
             self.outputs.push_back(Output::Reading(reading));

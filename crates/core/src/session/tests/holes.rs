@@ -20,8 +20,8 @@ fn neither_an_event_nor_a_gap_moves_the_cursor_before_the_application_has_let_go
     rig.hear(event(4));
     assert_eq!(rig.items().len(), 2, "a gap and an event");
     assert_eq!(cursors(&rig), 0);
-    rig.session.handle_delivered(1, Some(cursor(3)));
-    rig.session.handle_delivered(2, Some(cursor(4)));
+    rig.session.handle_delivered(1, 0, Some(cursor(3)));
+    rig.session.handle_delivered(2, 0, Some(cursor(4)));
     rig.drain();
     assert_eq!(cursors(&rig), 2);
 }

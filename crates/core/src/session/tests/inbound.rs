@@ -156,7 +156,7 @@ fn only_a_committed_cursor_is_acked_and_once() {
         rig.hear(event(seq));
     }
     rig.said.clear();
-    rig.session.handle_delivered(2, Some(cursor(2)));
+    rig.session.handle_delivered(2, 0, Some(cursor(2)));
     rig.drain();
     assert_eq!(rig.said, [Output::Cursor(cursor(2), false)]);
     rig.session.handle_cursor_committed(&cursor(2));
@@ -170,8 +170,8 @@ fn only_a_committed_cursor_is_acked_and_once() {
 fn a_cursor_that_lags_far_behind_is_worth_a_commit_of_its_own() {
     let mut rig = rig();
     rig.live(0);
-    rig.session.handle_delivered(255, Some(cursor(255)));
-    rig.session.handle_delivered(256, Some(cursor(256)));
+    rig.session.handle_delivered(255, 0, Some(cursor(255)));
+    rig.session.handle_delivered(256, 0, Some(cursor(256)));
     rig.drain();
     assert_eq!(rig.said, [Output::Cursor(cursor(255), false), Output::Cursor(cursor(256), true)]);
 }
@@ -198,10 +198,32 @@ fn a_slow_application_stops_the_reading_and_nothing_is_dropped() {
     rig.drain();
     assert_eq!(rig.said.last(), Some(&Output::Reading(false)));
     assert_eq!(rig.stream().len(), 5);
-    rig.session.handle_delivered(2, Some(cursor(2)));
+    rig.session.handle_delivered(2, 0, Some(cursor(2)));
     rig.drain();
     assert!(!rig.said.contains(&Output::Reading(true)), "not before half of it is handled");
-    rig.session.handle_delivered(3, Some(cursor(3)));
+    rig.session.handle_delivered(3, 0, Some(cursor(3)));
+    rig.drain();
+    assert_eq!(rig.said.last(), Some(&Output::Reading(true)));
+}
+
+// [D-9]
+#[test]
+fn an_application_that_holds_many_bytes_in_few_events_stops_the_reading_too() {
+    let mut rig = Rig::with(settings().max_unhandled_bytes(4096));
+    rig.live(0);
+    let large = |seq: u64| {
+        let payload = "x".repeat(1500);
+        format!(r#"{{"type":"event","seq":{seq},"pos":"p","event":"e","payload":"{payload}"}}"#)
+    };
+    rig.hear(large(1));
+    rig.hear(large(2));
+    assert!(!rig.said.contains(&Output::Reading(false)));
+    rig.hear(large(3));
+    assert_eq!(rig.said.last(), Some(&Output::Reading(false)));
+    rig.session.handle_delivered(1, 1503, None);
+    rig.drain();
+    assert!(!rig.said.contains(&Output::Reading(true)), "not before half of it is handled");
+    rig.session.handle_delivered(2, 3006, None);
     rig.drain();
     assert_eq!(rig.said.last(), Some(&Output::Reading(true)));
 }
@@ -212,9 +234,9 @@ fn what_the_application_handles_while_a_session_is_prepared_counts_in_it() {
     let mut rig = Rig::with(settings().max_unhandled(4));
     rig.generation = 1;
     rig.session.handle_link_up(1);
-    let standing = Standing { cursor: Some(cursor(4)), taken: 4, handled: 0, delivered: None };
+    let standing = Standing { cursor: Some(cursor(4)), taken: 4, ..Standing::default() };
     rig.session.handle_standing(standing, rig.now);
-    rig.session.handle_delivered(4, Some(cursor(4)));
+    rig.session.handle_delivered(4, 0, Some(cursor(4)));
     rig.drain();
     rig.said.clear();
     // The outbox was slow, and answers now.

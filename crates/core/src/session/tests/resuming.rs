@@ -80,7 +80,13 @@ fn an_incarnation_that_had_no_answer_names_no_epoch() {
 fn within_a_run_the_stream_goes_on_where_the_application_queue_ends() {
     let mut rig = rig();
     rig.facts.meta.cursor = Some(cursor(3));
-    rig.standing = Standing { cursor: Some(cursor(9)), taken: 6, handled: 2, delivered: Some(cursor(5)) };
+    rig.standing = Standing {
+        cursor: Some(cursor(9)),
+        taken: 6,
+        handled: 2,
+        delivered: Some(cursor(5)),
+        ..Standing::default()
+    };
     rig.up();
     let text = sent_resume(&rig);
     assert_eq!(resume_of(&text).last_recv_seq, Some(9));
@@ -146,7 +152,7 @@ fn the_answer_reaches_the_outbox_with_the_epoch_that_the_resume_named_and_not_th
 fn a_new_principal_resumes_from_nowhere_once_the_hub_has_forgotten_where_the_old_one_stood() {
     let mut rig = rig();
     rig.facts.meta.subject = Some("bob".into());
-    rig.standing = Standing { cursor: Some(cursor(9)), delivered: Some(cursor(8)), taken: 9, handled: 8 };
+    rig.standing = Standing { cursor: Some(cursor(9)), delivered: Some(cursor(8)), ..Standing::default() };
     rig.up();
     assert_eq!(rig.sent(), [""; 0]);
     assert!(rig.said.contains(&Output::AskStandingAnew), "{:?}", rig.said);
