@@ -1,13 +1,17 @@
 //! Receives: `SendFrames`, `SetReading`, `HangUp` from the sequencer; `Probe`, `DeclareLost`, `TellPulse` from the heartbeat; `Abort` from the supervisor.
 //! Sends: `LinkSaid` to the sequencer, `LinkPulse` to the heartbeat, `LinkEnded` to the supervisor, counters to the metrics.
 //! Owns: one link, from the attempt to open it to its end. It knows no retry: when the link is gone, it stops.
-//! On restart: it dials anew. The supervisor restarts it when the policy says so, and never sooner.
+//! On restart: it dials anew if the supervisor has named a link to open; if not, it lets go of what it held, and stops.
 
 use std::{
     cell::{Cell, RefCell},
     fmt,
     pin::Pin,
     rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context as TaskContext, Poll, Waker},
 };
 
@@ -39,11 +43,11 @@ pub(crate) struct SetReading {
     pub(crate) reading: bool,
 }
 
-/// Closes the link of this generation, or of any, in good order; the reason is what its end will have been.
+/// Closes the link of this generation in good order; the reason is what its end will have been.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct HangUp {
-    pub(crate) generation: Option<u64>,
+    pub(crate) generation: u64,
     pub(crate) code: CloseCode,
     pub(crate) reason: EndReason,
 }
@@ -63,10 +67,14 @@ pub(crate) struct DeclareLost(pub(crate) u64);
 #[rtype(result = "()")]
 pub(crate) struct TellPulse;
 
-/// An actor that this link depends on panicked: the link is over, without a goodbye.
+/// An actor that this link depends on panicked: the link of this generation is over, without a goodbye.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Abort;
+pub(crate) struct Abort(pub(crate) u64);
+
+/// Which link is to be opened by the next life, named by the supervisor: its generation, each above all before it.
+/// 0 is none: such a life only lets go of what the one before held.
+pub(crate) type Dial = Arc<AtomicU64>;
 
 /// What a link has to say to the session.
 #[derive(Message)]
@@ -137,6 +145,7 @@ pub(crate) struct Doors {
 pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     request: OpenRequest,
+    dial: Dial,
     doors: Doors,
     generation: u64,
     writer: Option<Box<dyn LinkWriter>>,
@@ -153,9 +162,9 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Box<dyn Transport>, request: OpenRequest, doors: Doors) -> Self {
+    pub(crate) fn new(transport: Box<dyn Transport>, request: OpenRequest, dial: Dial, doors: Doors) -> Self {
         let (writer, gate, verdict) = (None, Rc::default(), None);
-        Self { transport, request, doors, generation: 0, writer, gate, verdict, ended: true }
+        Self { transport, request, dial, doors, generation: 0, writer, gate, verdict, ended: true }
     }
 
     fn opened(&mut self, opened: Result<Link, OpenError>, ctx: &mut Context<Self>) {
@@ -206,8 +215,11 @@ impl Actor for Connection {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        self.generation += 1;
-        self.ended = false;
+        let generation = self.dial.swap(0, Ordering::AcqRel);
+        if generation == 0 {
+            return ctx.stop();
+        }
+        (self.generation, self.ended) = (generation, false);
         let open = self.transport.open(self.request.clone());
         ctx.spawn(open.into_actor(self).map(|opened, actor, ctx| actor.opened(opened, ctx)));
     }
@@ -217,7 +229,7 @@ impl Supervised for Connection {
     fn restarting(&mut self, _: &mut Context<Self>) {
         // After a panic a link may still be held: it is gone now.
         self.let_go();
-        (self.gate, self.verdict) = (Rc::default(), None);
+        (self.gate, self.verdict, self.ended) = (Rc::default(), None, true);
     }
 }
 
@@ -273,7 +285,7 @@ impl Handler<HangUp> for Connection {
 
     fn handle(&mut self, HangUp { generation, code, reason }: HangUp, ctx: &mut Context<Self>) {
         failpoint!("connection.HangUp");
-        if generation.is_some_and(|generation| generation != self.generation) || self.ended {
+        if generation != self.generation || self.ended {
             return;
         }
         match &mut self.writer {
@@ -329,8 +341,10 @@ impl Handler<TellPulse> for Connection {
 impl Handler<Abort> for Connection {
     type Result = ();
 
-    fn handle(&mut self, _: Abort, ctx: &mut Context<Self>) {
+    fn handle(&mut self, Abort(generation): Abort, ctx: &mut Context<Self>) {
         failpoint!("connection.Abort");
-        self.end(EndReason::Panicked, ctx);
+        if generation == self.generation {
+            self.end(EndReason::Panicked, ctx);
+        }
     }
 }

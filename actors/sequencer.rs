@@ -140,7 +140,7 @@ impl Sequencer {
             match output {
                 Output::Send(frames) => connection.do_send(SendFrames { generation, frames }),
                 Output::HangUp(code, reason) => {
-                    connection.do_send(HangUp { generation: Some(generation), code, reason });
+                    connection.do_send(HangUp { generation, code, reason });
                 }
                 Output::Reading(reading) => connection.do_send(SetReading { generation, reading }),
                 Output::Prepare(generation) => outbox.do_send(OutboxOrder::Prepare(generation)),

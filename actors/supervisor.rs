@@ -4,7 +4,7 @@
 //! On restart: children that went down meanwhile are looked up, and the sequencer is asked whether a session is up.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use actix_realtime_protocol::CloseCode;
 
 use crate::{
     child::{Exit, Exited, Handle},
-    connection::{Abort, Connection, HangUp, LinkEnded},
+    connection::{Abort, Connection, Dial, HangUp, LinkEnded},
     driver::{Later, PanicBudget, Promise, Tick, Timer, failpoint, now},
     events::Occurred,
     message::{Connect, Disconnect, Shutdown, ShutdownReport},
@@ -68,6 +68,7 @@ pub(crate) struct Doors {
     pub(crate) outbox: Addr<Outbox>,
     pub(crate) sequencer: Addr<Sequencer>,
     pub(crate) connection: Addr<Connection>,
+    pub(crate) dial: Dial,
     pub(crate) events: Recipient<Occurred>,
     pub(crate) metrics: Recipient<Counted>,
 }
@@ -83,6 +84,8 @@ pub(crate) struct Supervisor {
     hanging_up: bool,
     /// A link is wanted as soon as the connection is down.
     dial: bool,
+    /// Links that were ever dialed: the last one's generation.
+    links: u64,
     disk_retry: Retry,
     disk_at: Option<Instant>,
     budget: PanicBudget,
@@ -104,6 +107,7 @@ impl Supervisor {
             begun: false,
             hanging_up: false,
             dial: false,
+            links: 0,
             disk_at: None,
             shutdown: None,
             timer: Timer::new(),
@@ -128,6 +132,8 @@ impl Supervisor {
         self.close_on();
         if self.dial && self.child(ChildId::Connection).down().is_some() {
             (self.dial, self.hanging_up) = (false, false);
+            self.links += 1;
+            self.doors.dial.store(self.links, Ordering::Release);
             self.child(ChildId::Connection).restart();
         }
         let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.until);
@@ -140,7 +146,8 @@ impl Supervisor {
         if self.child(ChildId::Connection).down().is_none() {
             self.hanging_up = true;
             let reason = EndReason::Link(LinkEnd::Local(CloseCode::NORMAL));
-            self.doors.connection.do_send(HangUp { generation: None, code: CloseCode::NORMAL, reason });
+            let (generation, code) = (self.links, CloseCode::NORMAL);
+            self.doors.connection.do_send(HangUp { generation, code, reason });
         }
     }
 
@@ -168,7 +175,7 @@ impl Supervisor {
                 // It is not restarted but ended: when it comes back is the policy's to say. Down, it has no link, and
                 // the order would only end its next one.
                 if self.children[later].down().is_none() {
-                    self.doors.connection.do_send(Abort);
+                    self.doors.connection.do_send(Abort(self.links));
                 }
             } else {
                 self.children[later].restart();
@@ -176,9 +183,9 @@ impl Supervisor {
         }
         if child == connection {
             self.link_ended(EndReason::Panicked);
-        } else {
-            self.children[child].restart();
         }
+        // The connection too: not to dial, but to let go of its socket.
+        self.children[child].restart();
     }
 
     fn link_ended(&mut self, reason: EndReason) {
@@ -231,7 +238,7 @@ impl Supervisor {
             Some(Closing::Draining) => self.close_link(),
             Some(Closing::Link) => {
                 // The peer does not answer the close; nothing is lost by not waiting.
-                self.doors.connection.do_send(Abort);
+                self.doors.connection.do_send(Abort(self.links));
                 if let Some(shutdown) = &mut self.shutdown {
                     (shutdown.stage, shutdown.until) = (Closing::Store, now() + CLOSE_WITHIN);
                 }

@@ -59,6 +59,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let (connection_slot, connection) = Slot::<Connection>::new();
     let (heartbeat_slot, heartbeat) = Slot::<Heartbeat>::new();
     let (metrics_slot, metrics) = Slot::<Metrics>::new();
+    let dial = connection::Dial::default();
     let (client_slot, client) = Slot::<ClientActor>::new();
     let (supervisor_slot, supervisor) = Slot::<Supervisor>::new();
 
@@ -120,6 +121,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             timeout: config.connect_timeout(),
             limits: config.link_limits(),
         };
+        let to_dial = dial.clone();
         let doors = connection::Doors {
             session: sequencer.clone().recipient(),
             heartbeat: heartbeat.recipient(),
@@ -127,7 +129,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             metrics: metrics.clone().recipient(),
         };
         child!(Connection, "connection", false, connection_slot, move || Connection::new(
-            transport, request, doors
+            transport, request, to_dial, doors
         ));
     }
     {
@@ -164,6 +166,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         outbox,
         sequencer,
         connection,
+        dial,
         events: events.recipient(),
         metrics: metrics.recipient(),
     };

@@ -136,3 +136,56 @@ fn panics_that_are_far_apart_are_survived_for_ever() {
         }
     });
 }
+
+/// Calls `first` at the next hit of `at`, and panics at the next hit of `then`.
+fn orchestrate(at: &'static str, first: impl FnOnce() + 'static, then: &'static str) {
+    let (mut first, mut planted) = (Some(first), false);
+    failpoints::set(move |hit| {
+        if hit == at
+            && let Some(first) = first.take()
+        {
+            first();
+        } else if hit == then && !std::mem::replace(&mut planted, true) {
+            std::panic::resume_unwind(Box::new("planted"));
+        }
+    });
+}
+
+#[test]
+fn an_order_to_hang_up_that_a_connection_did_not_live_to_see_does_not_end_its_next_link() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let client = value(builder(&server).start_local(3));
+        let mut events = connected(&client).await;
+        // The order is in the mailbox behind the frames over which the connection panics.
+        let order = client.clone();
+        orchestrate("outbox.Worked", move || order.disconnect(), "connection.SendFrames");
+        value(client.send(message("n", 1)).await);
+        state(&mut events, |state| matches!(state, ConnectionState::Disconnected { .. })).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        failpoints::clear();
+        assert_eq!(client.metrics().await.panics, 1);
+        client.connect();
+        let next = state(&mut events, |state| *state != ConnectionState::Connecting).await;
+        assert_eq!(next, ConnectionState::Connected, "at the first attempt");
+        client.flush().await;
+        assert_eq!(payloads(&server), ["1"]);
+    });
+}
+
+#[test]
+fn a_connection_that_panics_while_it_hangs_up_lets_go_of_its_socket_at_once() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let client = value(builder(&server).start_local(3));
+        let mut events = connected(&client).await;
+        plant("connection.HangUp", 1);
+        client.disconnect();
+        state(&mut events, |state| matches!(state, ConnectionState::Disconnected { .. })).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        failpoints::clear();
+        assert!(!server.is_connected(), "the link was dropped");
+        let metrics = client.metrics().await;
+        assert_eq!((metrics.panics, metrics.disconnects), (1, 1));
+    });
+}

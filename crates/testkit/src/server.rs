@@ -177,6 +177,12 @@ impl ScriptedServer {
         self.state().links
     }
 
+    /// Whether the client holds a link now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.state().wire.as_ref().is_some_and(Wire::is_open)
+    }
+
     /// Refuses every message of this event from now on, for good, with this code (D-6).
     pub fn reject(&self, event: &str, code: &str) {
         self.state().rejects.insert(event.to_owned(), code.to_owned());
