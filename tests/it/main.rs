@@ -3,8 +3,8 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test picks the one event that it waits for")]
 
 mod actor;
-mod inbox;
 mod classes;
+mod inbox;
 mod lifecycle;
 mod receiving;
 mod secrets;

@@ -54,6 +54,14 @@ impl Store for Fails {
         self.store.exceptions(from, max_messages)
     }
 
+    fn verdicts(&mut self, from: LocalId, max: usize) -> Result<Vec<(LocalId, Verdict)>, StoreError> {
+        self.store.verdicts(from, max)
+    }
+
+    fn find(&mut self, chosen_key: &str) -> Result<Option<LocalId>, StoreError> {
+        self.store.find(chosen_key)
+    }
+
     fn close(&mut self) -> Result<(), StoreError> {
         self.store.close()
     }

@@ -1,23 +1,22 @@
 //! What the client keeps on disk, and the trait that keeps it (S-0, D-1).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, io,
-    path::PathBuf,
-};
+mod meta;
 
-use actix_realtime_protocol::{IncarnationRef, encode};
+use std::{fmt, io, path::PathBuf};
+
+use actix_realtime_protocol::encode;
 use bytestring::ByteString;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::{event::Event, numbering::Numbering};
+use crate::event::Event;
+
+pub use self::meta::{Cursor, Incarnation, Meta, Peer, ResumeToken, Untold};
 
 /// A message's place in the outbox: given at enqueue, from 1 upward, never reused and never renumbered.
 ///
 /// The number that the wire carries (`seq`) can change while a message waits (S-3); this one cannot, so it is what
 /// the application may keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LocalId(pub u64);
 
@@ -38,201 +37,6 @@ impl LocalId {
 impl fmt::Display for LocalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// Which store, and its how-manieth opening (section 3).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incarnation {
-    /// Random; new with a new store, and when a store turns out to have gone back in time (S-3).
-    pub id: String,
-    /// Raised, and committed, at each open.
-    pub opens: u64,
-}
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        IncarnationRef { id: &self.id, opens: self.opens }.fmt(f)
-    }
-}
-
-/// The server's proof that a session is ours: the one secret that the store holds, since without it an
-/// anonymous client could not go on with its session after a restart.
-#[derive(Clone, Debug)]
-pub struct ResumeToken(SecretString);
-
-impl ResumeToken {
-    /// Wraps what the server sent.
-    #[must_use]
-    pub fn new(token: &str) -> Self {
-        Self(token.into())
-    }
-
-    /// The token itself, for the `resume` frame and the store alone.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
-
-impl PartialEq for ResumeToken {
-    fn eq(&self, other: &Self) -> bool {
-        self.expose() == other.expose()
-    }
-}
-
-impl Eq for ResumeToken {}
-
-impl Serialize for ResumeToken {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.expose())
-    }
-}
-
-impl<'de> Deserialize<'de> for ResumeToken {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|token| Self(token.into()))
-    }
-}
-
-/// Up to where the application has the server's events: one value (S-5).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The log that the position is of.
-    pub epoch: String,
-    /// The number of the last event.
-    pub seq: u64,
-    /// The position after it, as the server gave it.
-    pub pos: String,
-}
-
-/// What kind of server an endpoint turned out to have (S-2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Peer {
-    /// It speaks `proto: 2`; the client never falls back there.
-    Proto2,
-    /// It speaks the baseline; numbers stay above the clock floor (S-0).
-    Baseline,
-}
-
-/// What the application is still to be told: nobody would ever say it again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Untold {
-    /// [`Event::OutboundLost`].
-    OutboundLost {
-        /// The first number.
-        from_seq: u64,
-        /// The last.
-        to_seq: u64,
-    },
-    /// [`Event::StoreRegressed`].
-    StoreRegressed {
-        /// The first place.
-        may_repeat_from: LocalId,
-        /// The place after the last.
-        may_repeat_to: LocalId,
-    },
-}
-
-impl Untold {
-    /// The event as something to remember, where it is one.
-    pub(crate) const fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::OutboundLost { from_seq, to_seq } => {
-                Some(Self::OutboundLost { from_seq: *from_seq, to_seq: *to_seq })
-            }
-            Event::StoreRegressed { may_repeat_from, may_repeat_to } => Some(Self::StoreRegressed {
-                may_repeat_from: *may_repeat_from,
-                may_repeat_to: *may_repeat_to,
-            }),
-            Event::Message(_)
-            | Event::Gap(_)
-            | Event::Acked { .. }
-            | Event::Rejected(_)
-            | Event::StoreSetAside { .. }
-            | Event::StoreFailing { .. }
-            | Event::InboxRefused { .. }
-            | Event::Connection(_)
-            | Event::ChannelJoined { .. }
-            | Event::ChannelRefused { .. }
-            | Event::Metrics(_) => None,
-        }
-    }
-
-    /// It as the event that it is.
-    pub(crate) const fn event(&self) -> Event {
-        match *self {
-            Self::OutboundLost { from_seq, to_seq } => Event::OutboundLost { from_seq, to_seq },
-            Self::StoreRegressed { may_repeat_from, may_repeat_to } => {
-                Event::StoreRegressed { may_repeat_from, may_repeat_to }
-            }
-        }
-    }
-}
-
-/// All that the store keeps beside the messages: small, and written whole in every commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meta {
-    /// The client's name.
-    pub client_id: String,
-    /// Which store this is.
-    pub incarnation: Incarnation,
-    /// Which messages there are, under which numbers, and how far they got (S-0).
-    pub numbering: Numbering,
-    /// The principal that the store is bound to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    /// The proof that the session is ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume_token: Option<ResumeToken>,
-    /// Whether a `proto: 2` server has answered this incarnation: only then does `resume` name an epoch (S-7).
-    #[serde(default)]
-    pub answered: bool,
-    /// Up to where the application has the server's events; None for a session that has no position yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cursor: Option<Cursor>,
-    /// The channels that the application wants (C-2). They outlive the process: a restart that forgot one would
-    /// leave it at the server, and join it again behind what came in between.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub channels: BTreeSet<String>,
-    /// What is known of each endpoint, by its address without query.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub endpoints: BTreeMap<String, Peer>,
-    /// What the application has not let go of yet, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub untold: Vec<Untold>,
-    /// Events that the inbox ever applied: what tells a commit that happened from one that did not, where nothing
-    /// else differs.
-    #[serde(default)]
-    pub applied: u64,
-}
-
-impl Meta {
-    /// The state of a store that has just been made; [`Store::open`] counts the first opening itself.
-    #[must_use]
-    pub fn fresh(fresh: &Fresh) -> Self {
-        Self {
-            client_id: fresh.client_id.clone(),
-            incarnation: Incarnation { id: fresh.incarnation.clone(), opens: 0 },
-            numbering: Numbering::default(),
-            subject: None,
-            resume_token: None,
-            answered: false,
-            cursor: None,
-            channels: BTreeSet::new(),
-            endpoints: BTreeMap::new(),
-            untold: Vec::new(),
-            applied: 0,
-        }
-    }
-
-    /// Whether the store was bound to a new principal that no server has answered yet: a session that was
-    /// answered has a position.
-    #[must_use]
-    pub const fn is_rebound(&self) -> bool {
-        self.subject.is_some() && self.cursor.is_none()
     }
 }
 
@@ -275,6 +79,33 @@ pub enum Verdict {
     OutcomeUnknown,
     /// It is longer than the server's `max_frame`; it was not sent (F-3).
     TooLarge,
+    /// Its time to live was over before it was sent (D-11).
+    Expired,
+    /// The application took it back before it was sent (D-11).
+    Cancelled,
+    /// A newer message under its coalescing key took its place before it was sent (D-11).
+    Replaced,
+}
+
+impl Verdict {
+    /// Whether it is kept with its body, for somebody to look at: what ended as the application wanted is not.
+    #[must_use]
+    pub const fn is_quarantined(self) -> bool {
+        matches!(self, Self::Rejected | Self::OutcomeUnknown | Self::TooLarge)
+    }
+
+    /// A code of ours for it, where the server has given none.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::TooLarge => "too_large",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::Replaced => "replaced",
+        }
+    }
 }
 
 /// A message to be put aside.
@@ -288,7 +119,8 @@ pub struct Settle {
     pub code: String,
 }
 
-/// A message that was put aside: kept, with its body, until the bound on their number evicts the oldest.
+/// A message in quarantine: kept, with its body, until it is sent anew or purged, or the bound on their number evicts
+/// the oldest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
     /// The message.
@@ -299,6 +131,25 @@ pub struct Exception {
     pub code: String,
 }
 
+/// How a message ended that ended other than by an ack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Its place.
+    pub id: LocalId,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The server's code, or one of ours.
+    pub code: String,
+}
+
+impl Ending {
+    /// With the code that the verdict has by itself.
+    #[must_use]
+    pub fn bare(id: LocalId, verdict: Verdict) -> Self {
+        Self { id, verdict, code: verdict.code().to_owned() }
+    }
+}
+
 /// One transaction: everything in it, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
@@ -306,11 +157,14 @@ pub struct Commit {
     pub append: Vec<Row>,
     /// Every message up to and including this place is done; its row may go.
     pub retire: Option<LocalId>,
-    /// Messages to move from the rows to the exceptions. Applied before `retire`; one that has no row is ignored.
+    /// Messages to remove from the rows. One whose verdict [is quarantined](Verdict::is_quarantined) becomes an
+    /// exception, of any other only the verdict is kept. Applied before `retire`; one that has no row is ignored.
     pub settle: Vec<Settle>,
     /// What arrived and is applied in this transaction, in order: messages and gaps. Empty where the store
     /// [has no inbox](Store::has_inbox).
     pub inbox: Vec<Event>,
+    /// Exceptions to remove: only the verdict is kept. Applied before `settle`; one that is not there is ignored.
+    pub purge: Vec<LocalId>,
     /// The new state beside the rows.
     pub meta: Meta,
 }
@@ -323,6 +177,8 @@ pub struct Committed {
     pub duplicates: Vec<(LocalId, LocalId)>,
     /// Bytes of the messages that are stored now. Counts whole records, so it may be high by one record (64 rows).
     pub stored_bytes: u64,
+    /// As in [`Opened::forgotten`].
+    pub forgotten: LocalId,
 }
 
 /// A store that has just been opened.
@@ -334,6 +190,9 @@ pub struct Opened {
     pub stored_bytes: u64,
     /// Places at or above `meta.numbering.head()` that have no row any more: put aside, or never filled.
     pub holes: Vec<LocalId>,
+    /// The highest place whose verdict was evicted; 0 where none was. How a message up to it ended that has neither a
+    /// row nor a verdict is not known any more.
+    pub forgotten: LocalId,
     /// A damaged file that was moved here; the store is then new. The application is told.
     pub set_aside: Option<PathBuf>,
 }
@@ -371,11 +230,26 @@ pub trait Store: Send + 'static {
     /// [`StoreError`].
     fn read(&mut self, from: LocalId, max_messages: usize, max_bytes: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// Reads messages that were put aside, from `from` on, oldest first, at most `max_messages`.
+    /// Reads exceptions, from `from` on, oldest first, at most `max_messages`. At least the newest 10,000 are kept;
+    /// one that is evicted leaves its verdict.
     ///
     /// # Errors
     /// [`StoreError`].
     fn exceptions(&mut self, from: LocalId, max_messages: usize) -> Result<Vec<Exception>, StoreError>;
+
+    /// Reads the verdicts on messages that have neither a row nor an exception, from `from` on, oldest first, at most
+    /// `max_messages`. At least the newest 10,000 are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn verdicts(&mut self, from: LocalId, max_messages: usize)
+    -> Result<Vec<(LocalId, Verdict)>, StoreError>;
+
+    /// The message that waits under this chosen key. It may also be one that is retired already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn find(&mut self, chosen_key: &str) -> Result<Option<LocalId>, StoreError>;
 
     /// Closes the store in good order; another open, here or in another process, is then cheap.
     ///

@@ -18,6 +18,8 @@ pub fn check<M, S: Store>(medium: impl Fn() -> M, open: impl Fn(&M) -> S) {
         reads_in_pages,
         retires_prefixes,
         puts_messages_aside,
+        keeps_verdicts_on_what_is_gone,
+        bounds_the_quarantine,
         knows_chosen_keys,
         must_be_open,
     ] {
@@ -51,7 +53,9 @@ impl User {
         if let Some(through) = retire {
             self.meta.numbering.retire(through);
         }
-        self.store.commit(&Commit { append, retire, settle, inbox: vec![], meta: self.meta.clone() }).unwrap()
+        self.store
+            .commit(&Commit { append, retire, settle, purge: vec![], inbox: vec![], meta: self.meta.clone() })
+            .unwrap()
     }
 
     /// Appends messages with these keys; a key that begins with `!` is chosen.
@@ -59,6 +63,22 @@ impl User {
         let ids = self.meta.numbering.assign(keys.len() as u64, false);
         let rows = keys.iter().zip(ids.start.0..).map(|(key, id)| row(id, key)).collect();
         self.commit(rows, None, Vec::new())
+    }
+
+    fn purge(&mut self, ids: &[u64]) -> Committed {
+        let purge = ids.iter().copied().map(LocalId).collect();
+        let (append, settle, meta) = (Vec::new(), Vec::new(), self.meta.clone());
+        self.store.commit(&Commit { append, retire: None, settle, purge, inbox: vec![], meta }).unwrap()
+    }
+
+    fn verdicts(&mut self, from: u64) -> Vec<(u64, Verdict)> {
+        let found = self.store.verdicts(LocalId(from), usize::MAX).unwrap();
+        found.into_iter().map(|(id, verdict)| (id.0, verdict)).collect()
+    }
+
+    fn kept(&mut self) -> Vec<u64> {
+        let found = self.store.exceptions(LocalId(1), usize::MAX).unwrap();
+        found.into_iter().map(|exception| exception.row.id.0).collect()
     }
 
     fn ids(&mut self, from: u64) -> Vec<u64> {
@@ -72,7 +92,11 @@ fn row(id: u64, key: &str) -> Row {
 }
 
 fn aside(id: u64) -> Settle {
-    Settle { id: LocalId(id), verdict: Verdict::Rejected, code: "no".to_owned() }
+    settle(id, Verdict::Rejected)
+}
+
+fn settle(id: u64, verdict: Verdict) -> Settle {
+    Settle { id: LocalId(id), verdict, code: "no".to_owned() }
 }
 
 fn counts_openings_and_keeps_its_name(reopen: Reopen<'_>) {
@@ -172,10 +196,61 @@ fn puts_messages_aside(reopen: Reopen<'_>) {
     assert!(user.opened.holes.is_empty(), "holes before the head are no news");
 }
 
+fn keeps_verdicts_on_what_is_gone(reopen: Reopen<'_>) {
+    let mut user = User::new(reopen);
+    user.append(&["a", "!b", "c", "!d", "e", "f"]);
+    let verdicts =
+        [(2, Verdict::Cancelled), (3, Verdict::Rejected), (4, Verdict::Expired), (5, Verdict::Replaced)];
+    let committed =
+        user.commit(Vec::new(), None, verdicts.iter().map(|(id, verdict)| settle(*id, *verdict)).collect());
+    assert_eq!(user.ids(1), [1, 6]);
+    assert_eq!((user.kept(), committed.forgotten), (vec![3], LocalId(0)), "only quarantine keeps a body");
+    let expected = [(2, Verdict::Cancelled), (4, Verdict::Expired), (5, Verdict::Replaced)];
+    assert_eq!(user.verdicts(1), expected);
+    assert_eq!(user.verdicts(4), expected[1..]);
+    assert_eq!(user.store.verdicts(LocalId(1), 1).unwrap().len(), 1);
+    assert!(
+        user.append(&["!b"]).duplicates.is_empty(),
+        "the key of a message that was taken back is free again"
+    );
+    user.purge(&[3, 1, 77]);
+    assert_eq!(user.ids(1), [1, 6, 7], "only exceptions are purged");
+    assert_eq!(user.kept(), [0; 0]);
+    drop(user);
+    let mut user = User::new(reopen);
+    assert_eq!(
+        user.verdicts(1),
+        [(2, Verdict::Cancelled), (3, Verdict::Rejected), (4, Verdict::Expired), (5, Verdict::Replaced)]
+    );
+    assert_eq!(user.opened.forgotten, LocalId(0));
+    assert_eq!(user.opened.holes, [2, 3, 4, 5].map(LocalId), "empty places are known");
+    user.commit(Vec::new(), Some(7), Vec::new());
+    assert_eq!(user.verdicts(1).len(), 4, "verdicts outlive the head");
+}
+
+fn bounds_the_quarantine(reopen: Reopen<'_>) {
+    const KEPT: u64 = 10_000;
+    let mut user = User::new(reopen);
+    for _ in 0..=KEPT / 500 {
+        let keys = vec!["k"; 500];
+        user.append(&keys);
+        let last = user.meta.numbering.next().0 - 1;
+        user.commit(Vec::new(), Some(last), (last - 499..=last).map(aside).collect());
+    }
+    let kept = user.kept();
+    assert!(kept.len() as u64 >= KEPT, "{} exceptions are kept", kept.len());
+    let all = user.meta.numbering.next().0 - 1;
+    let evicted: Vec<_> = (1..=all - kept.len() as u64).map(|id| (id, Verdict::Rejected)).collect();
+    assert_eq!(user.verdicts(1), evicted, "one that is evicted leaves its verdict");
+    assert_eq!(kept.first(), Some(&(evicted.len() as u64 + 1)), "the oldest goes first");
+}
+
 fn knows_chosen_keys(reopen: Reopen<'_>) {
     let mut user = User::new(reopen);
     user.append(&["!a", "!b", "c"]);
     assert!(user.append(&["c"]).duplicates.is_empty(), "a key that nobody chose is not looked up");
+    assert_eq!(user.store.find("!b").unwrap(), Some(LocalId(2)));
+    assert_eq!((user.store.find("c").unwrap(), user.store.find("!z").unwrap()), (None, None));
     let again = user.append(&["!b", "!z", "!z"]);
     assert_eq!(again.duplicates, [(LocalId(5), LocalId(2)), (LocalId(7), LocalId(6))]);
     drop(user);
@@ -198,6 +273,7 @@ fn must_be_open(reopen: Reopen<'_>) {
     assert!(store.read(LocalId(1), 1, 1).is_err(), "nothing works before it is open");
     let opened = store.open(&fresh()).unwrap();
     store.close().unwrap();
-    let commit = Commit { append: vec![], retire: None, settle: vec![], inbox: vec![], meta: opened.meta };
+    let (append, retire, settle, purge) = (Vec::new(), None, Vec::new(), Vec::new());
+    let commit = Commit { append, retire, settle, purge, inbox: vec![], meta: opened.meta };
     assert!(store.commit(&commit).is_err(), "nothing works once it is closed");
 }

@@ -13,5 +13,7 @@ pub use self::{
     redb::RedbStore,
 };
 
-/// Most messages that a store keeps aside; the oldest goes first.
+/// Most messages that a store keeps in quarantine; the oldest goes first.
 pub const MAX_EXCEPTIONS: u64 = 10_000;
+/// Most verdicts that a store keeps on messages that are not there any more; the oldest goes first.
+pub const MAX_VERDICTS: u64 = 65_536;

@@ -4,10 +4,10 @@ use std::{
 };
 
 use actix_realtime_core::store::{
-    Commit, Committed, Exception, Fresh, LocalId, Meta, Opened, Row, Settle, Store, StoreError,
+    Commit, Committed, Exception, Fresh, LocalId, Meta, Opened, Row, Settle, Store, StoreError, Verdict,
 };
 
-use crate::MAX_EXCEPTIONS;
+use crate::{MAX_EXCEPTIONS, MAX_VERDICTS};
 
 /// A store that lives as long as its clones: for tests, and for messages that need not outlive the process.
 ///
@@ -32,6 +32,8 @@ struct Content {
     chosen: BTreeMap<String, LocalId>,
     bytes: u64,
     exceptions: BTreeMap<LocalId, Exception>,
+    verdicts: BTreeMap<LocalId, Verdict>,
+    forgotten: LocalId,
 }
 
 /// All that a [`MemoryStore`] held at one moment.
@@ -96,12 +98,31 @@ impl Content {
     }
 
     fn settle(&mut self, settle: &Settle) {
-        if let Some(row) = self.remove(settle.id) {
-            let exception = Exception { row, verdict: settle.verdict, code: settle.code.clone() };
-            self.exceptions.insert(settle.id, exception);
-            if self.exceptions.len() as u64 > MAX_EXCEPTIONS {
-                self.exceptions.pop_first();
-            }
+        let Some(row) = self.remove(settle.id) else { return };
+        if !settle.verdict.is_quarantined() {
+            return self.judge(settle.id, settle.verdict);
+        }
+        let exception = Exception { row, verdict: settle.verdict, code: settle.code.clone() };
+        self.exceptions.insert(settle.id, exception);
+        if self.exceptions.len() as u64 > MAX_EXCEPTIONS
+            && let Some((id, evicted)) = self.exceptions.pop_first()
+        {
+            self.judge(id, evicted.verdict);
+        }
+    }
+
+    fn purge(&mut self, id: LocalId) {
+        if let Some(exception) = self.exceptions.remove(&id) {
+            self.judge(id, exception.verdict);
+        }
+    }
+
+    fn judge(&mut self, id: LocalId, verdict: Verdict) {
+        self.verdicts.insert(id, verdict);
+        if self.verdicts.len() as u64 > MAX_VERDICTS
+            && let Some((id, _)) = self.verdicts.pop_first()
+        {
+            self.forgotten = self.forgotten.max(id);
         }
     }
 }
@@ -121,15 +142,16 @@ impl Store for MemoryStore {
         let meta = meta.clone();
         let places = meta.numbering.head().0..meta.numbering.next().0;
         let holes = places.map(LocalId).filter(|id| !content.rows.contains_key(id)).collect();
-        let stored_bytes = content.bytes;
+        let (stored_bytes, forgotten) = (content.bytes, content.forgotten);
         drop(shared);
         self.hold = Some(hold);
-        Ok(Opened { meta, stored_bytes, holes, set_aside: None })
+        Ok(Opened { meta, stored_bytes, holes, forgotten, set_aside: None })
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         self.content(|content| {
             let mut committed = Committed::default();
+            commit.purge.iter().for_each(|id| content.purge(*id));
             for settle in &commit.settle {
                 content.settle(settle);
             }
@@ -142,7 +164,7 @@ impl Store for MemoryStore {
                 content.append(row, &mut committed);
             }
             content.meta = Some(commit.meta.clone());
-            committed.stored_bytes = content.bytes;
+            (committed.stored_bytes, committed.forgotten) = (content.bytes, content.forgotten);
             committed
         })
     }
@@ -169,6 +191,16 @@ impl Store for MemoryStore {
                 .map(|(_, exception)| exception.clone())
                 .collect()
         })
+    }
+
+    fn verdicts(&mut self, from: LocalId, max: usize) -> Result<Vec<(LocalId, Verdict)>, StoreError> {
+        self.content(|content| {
+            content.verdicts.range(from..).take(max).map(|(id, verdict)| (*id, *verdict)).collect()
+        })
+    }
+
+    fn find(&mut self, chosen_key: &str) -> Result<Option<LocalId>, StoreError> {
+        self.content(|content| content.chosen.get(chosen_key).copied())
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

@@ -48,7 +48,14 @@ fn commit(
     let applied = meta.applied + inbox.len() as u64;
     let cursor = Some(Cursor { epoch: "e".into(), seq: applied, pos: String::new() });
     let meta = Meta { applied, cursor, ..meta.clone() };
-    store.commit(&Commit { append: vec![], retire: None, settle: vec![], inbox, meta: meta.clone() })?;
+    store.commit(&Commit {
+        append: vec![],
+        retire: None,
+        settle: vec![],
+        purge: vec![],
+        inbox,
+        meta: meta.clone(),
+    })?;
     Ok(meta)
 }
 

@@ -27,7 +27,14 @@ fn commit_of(
         })
         .collect();
     store
-        .commit(&Commit { append, retire: None, settle: vec![], inbox: vec![], meta: meta.clone() })
+        .commit(&Commit {
+            append,
+            retire: None,
+            settle: vec![],
+            purge: vec![],
+            inbox: vec![],
+            meta: meta.clone(),
+        })
         .map(drop)
 }
 

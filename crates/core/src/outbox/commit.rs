@@ -139,6 +139,7 @@ impl<R, W> Outbox<R, W> {
                 retire: decision.retire,
                 settle,
                 inbox: Vec::new(),
+                purge: Vec::new(),
                 meta: self.meta.clone(),
             }),
             entries: Vec::new(),
@@ -183,7 +184,14 @@ impl<R, W> Outbox<R, W> {
             }
         }
         InFlight {
-            commit: Arc::new(Commit { append, retire, settle, inbox, meta: self.meta.clone() }),
+            commit: Arc::new(Commit {
+                append,
+                retire,
+                settle,
+                inbox,
+                purge: Vec::new(),
+                meta: self.meta.clone(),
+            }),
             entries,
             first: ids.start,
             cursor: moved,
@@ -215,7 +223,8 @@ impl<R, W> Outbox<R, W> {
 
     /// Everything that may be said once a commit is durable (D-1).
     fn tell(&mut self, done: InFlight<R>, duplicates: &[(LocalId, LocalId)]) {
-        let InFlight { commit, entries, first, cursor, channels, arrived, reconciled, said: _, events } = done;
+        let InFlight { commit, entries, first, cursor, channels, arrived, reconciled, said: _, events } =
+            done;
         let commit = Arc::unwrap_or_clone(commit);
         let head = self.meta.numbering.head();
         let aside: BTreeSet<_> = commit.settle.iter().map(|settle| settle.id).collect();

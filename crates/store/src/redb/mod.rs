@@ -1,5 +1,6 @@
 //! The outbox in a redb file.
 
+mod aside;
 mod file;
 mod inbox;
 mod record;
@@ -16,7 +17,7 @@ use std::{
 
 use actix_realtime_core::{
     event::Event,
-    store::{Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError},
+    store::{Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError, Verdict},
 };
 use redb::{Database, ReadableDatabase as _, WriteTransaction};
 
@@ -174,7 +175,15 @@ impl Store for RedbStore {
     }
 
     fn exceptions(&mut self, from: LocalId, max_messages: usize) -> Result<Vec<Exception>, StoreError> {
-        self.run(|database| tables::exceptions(&database.begin_read()?, from, max_messages))
+        self.run(|database| aside::exceptions(&database.begin_read()?, from, max_messages))
+    }
+
+    fn verdicts(&mut self, from: LocalId, max: usize) -> Result<Vec<(LocalId, Verdict)>, StoreError> {
+        self.run(|database| aside::verdicts(&database.begin_read()?, from, max))
+    }
+
+    fn find(&mut self, chosen_key: &str) -> Result<Option<LocalId>, StoreError> {
+        self.run(|database| tables::find(&database.begin_read()?, chosen_key))
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

@@ -2,21 +2,18 @@
 
 use std::io;
 
-use actix_realtime_core::store::{
-    Commit, Committed, Exception, Fresh, LocalId, Meta, Opened, Row, Settle, StoreError, Verdict,
-};
+use actix_realtime_core::store::{Commit, Committed, Fresh, LocalId, Meta, Opened, Row, StoreError};
 use bytestring::ByteString;
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     StorageError, Table, TableDefinition, TableError, WriteTransaction,
 };
-use serde_json::json;
 
 use super::{
+    aside::{ASIDE, VERDICTS},
     file::of_io,
     record::{self, Damaged, MAX_ROWS},
 };
-use crate::MAX_EXCEPTIONS;
 
 /// The format, the state beside the rows, and the bytes of all records.
 const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("actix_realtime.state");
@@ -26,8 +23,6 @@ const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("actix_re
 const KEYS: TableDefinition<'_, &str, u64> = TableDefinition::new("actix_realtime.keys");
 /// Places without a message.
 const HOLES: TableDefinition<'_, u64, ()> = TableDefinition::new("actix_realtime.holes");
-/// Messages that were put aside.
-const ASIDE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("actix_realtime.aside");
 
 /// One step from each format to the next; a file is brought up to date in the transaction that opens it.
 const MIGRATIONS: [Migration; 0] = [];
@@ -114,7 +109,7 @@ pub(super) fn begin(database: &Database, fresh: &Fresh) -> Result<Opened, Failur
         write.set_state(&meta)?;
         let holes = write.holes.range(meta.numbering.head().0..)?;
         let holes = holes.map(|hole| Ok(LocalId(hole?.0.value()))).collect::<Result<_, StorageError>>()?;
-        Opened { meta, stored_bytes: write.bytes, holes, set_aside: None }
+        Opened { meta, stored_bytes: write.bytes, holes, forgotten: write.forgotten, set_aside: None }
     };
     transaction.commit()?;
     Ok(opened)
@@ -145,28 +140,38 @@ fn number(bytes: &[u8]) -> Result<u64, Damaged> {
 /// One write transaction.
 pub(super) struct Write<'t> {
     state: Table<'t, &'static str, &'static [u8]>,
-    messages: Table<'t, u64, &'static [u8]>,
+    pub(super) messages: Table<'t, u64, &'static [u8]>,
     keys: Table<'t, &'static str, u64>,
-    holes: Table<'t, u64, ()>,
-    aside: Table<'t, u64, &'static [u8]>,
-    bytes: u64,
+    pub(super) holes: Table<'t, u64, ()>,
+    pub(super) aside: Table<'t, u64, &'static [u8]>,
+    pub(super) verdicts: Table<'t, u64, &'static str>,
+    pub(super) bytes: u64,
+    pub(super) forgotten: LocalId,
 }
 
 impl<'t> Write<'t> {
     pub(super) fn new(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
         let state = transaction.open_table(STATE)?;
-        let bytes = state.get("bytes")?.map(|row| number(row.value())).transpose()?.unwrap_or_default();
+        let counter = |name| -> Result<u64, Failure> {
+            Ok(state.get(name)?.map(|row| number(row.value())).transpose()?.unwrap_or_default())
+        };
+        let (bytes, forgotten) = (counter("bytes")?, LocalId(counter("forgotten")?));
         Ok(Self {
             state,
             messages: transaction.open_table(MESSAGES)?,
             keys: transaction.open_table(KEYS)?,
             holes: transaction.open_table(HOLES)?,
             aside: transaction.open_table(ASIDE)?,
+            verdicts: transaction.open_table(VERDICTS)?,
             bytes,
+            forgotten,
         })
     }
 
     pub(super) fn carry_out(mut self, commit: &Commit) -> Result<Committed, Failure> {
+        for id in &commit.purge {
+            self.purge(*id)?;
+        }
         for settle in &commit.settle {
             self.put_aside(settle)?;
         }
@@ -175,12 +180,15 @@ impl<'t> Write<'t> {
         }
         let duplicates = self.append(&commit.append, commit.meta.numbering.head())?;
         self.set_state(&commit.meta)?;
-        Ok(Committed { duplicates, stored_bytes: self.bytes })
+        Ok(Committed { duplicates, stored_bytes: self.bytes, forgotten: self.forgotten })
     }
 
-    fn set_state(&mut self, meta: &Meta) -> Result<(), Failure> {
+    pub(super) fn set_state(&mut self, meta: &Meta) -> Result<(), Failure> {
         self.state.insert("meta", &*serde_json::to_vec(meta)?)?;
         self.state.insert("bytes", &self.bytes.to_le_bytes()[..])?;
+        if self.forgotten > LocalId(0) {
+            self.state.insert("forgotten", &self.forgotten.0.to_le_bytes()[..])?;
+        }
         Ok(())
     }
 
@@ -209,35 +217,7 @@ impl<'t> Write<'t> {
         Ok(duplicates)
     }
 
-    fn put_aside(&mut self, settle: &Settle) -> Result<(), Failure> {
-        let found = self.messages.range(..=settle.id.0)?.next_back().transpose()?;
-        let Some((first, record)) = found.map(|(first, record)| (first.value(), record.value().to_vec()))
-        else {
-            return Ok(());
-        };
-        let mut rows = record::decode(first, &record)
-            .map(|message| message?.to_row())
-            .collect::<Result<Vec<_>, Damaged>>()?;
-        let Some(at) = rows.iter().position(|row| row.id == settle.id) else { return Ok(()) };
-        let row = rows.remove(at);
-        self.bytes -= record.len() as u64;
-        if rows.is_empty() {
-            self.messages.remove(first)?;
-        } else {
-            let record = record::encode(first, rows.iter());
-            self.bytes += record.len() as u64;
-            self.messages.insert(first, &*record)?;
-        }
-        self.holes.insert(settle.id.0, ())?;
-        self.forget_key(&row)?;
-        self.aside.insert(settle.id.0, &*encode_aside(settle, &row))?;
-        if self.aside.len()? > MAX_EXCEPTIONS {
-            self.aside.pop_first()?;
-        }
-        Ok(())
-    }
-
-    fn forget_key(&mut self, row: &Row) -> Result<(), Failure> {
+    pub(super) fn forget_key(&mut self, row: &Row) -> Result<(), Failure> {
         if row.chosen_key && self.keys.get(row.key())?.is_some_and(|id| id.value() == row.id.0) {
             self.keys.remove(row.key())?;
         }
@@ -309,37 +289,8 @@ pub(super) fn read(
     Ok(found.into_iter().map(row).collect())
 }
 
-pub(super) fn exceptions(
-    transaction: &ReadTransaction,
-    from: LocalId,
-    max_messages: usize,
-) -> Result<Vec<Exception>, Failure> {
-    let aside = transaction.open_table(ASIDE)?;
-    let found = aside.range(from.0..)?.take(max_messages);
-    found
-        .map(|row| {
-            row.map_err(Failure::from).and_then(|(id, row)| decode_aside(LocalId(id.value()), row.value()))
-        })
-        .collect()
-}
-
-/// How a message ended, as a line of JSON, and its body behind it.
-fn encode_aside(settle: &Settle, row: &Row) -> Vec<u8> {
-    let head = json!({ "verdict": settle.verdict, "code": settle.code, "chosen_key": row.chosen_key });
-    format!("{head}\n{}", row.body).into_bytes()
-}
-
-fn decode_aside(id: LocalId, stored: &[u8]) -> Result<Exception, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        verdict: Verdict,
-        code: String,
-        chosen_key: bool,
-    }
-    let text = std::str::from_utf8(stored).map_err(|_| Damaged)?;
-    let (head, body) = text.split_once('\n').ok_or(Damaged)?;
-    let Head { verdict, code, chosen_key } = serde_json::from_str(head)?;
-    Ok(Exception { row: Row { id, body: ByteString::from(body), chosen_key }, verdict, code })
+pub(super) fn find(transaction: &ReadTransaction, chosen_key: &str) -> Result<Option<LocalId>, Failure> {
+    Ok(transaction.open_table(KEYS)?.get(chosen_key)?.map(|id| LocalId(id.value())))
 }
 
 #[cfg(test)]

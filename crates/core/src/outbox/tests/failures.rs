@@ -19,7 +19,8 @@ impl Rig {
         self.rows.clear();
         self.holes.clear();
         let set_aside = Some("outbox.redb.damaged-1".into());
-        let opened = Opened { meta: self.meta.clone(), stored_bytes: 0, holes: vec![], set_aside };
+        let (meta, forgotten) = (self.meta.clone(), LocalId(0));
+        let opened = Opened { meta, stored_bytes: 0, holes: vec![], forgotten, set_aside };
         self.outbox.handle_opened(Ok(opened), 1_700_000_000, self.now);
         self.drain();
     }

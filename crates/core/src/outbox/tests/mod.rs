@@ -111,6 +111,7 @@ impl Rig {
             meta: self.meta.clone(),
             stored_bytes: self.stored_bytes(),
             holes: self.holes.iter().copied().collect(),
+            forgotten: LocalId(0),
             set_aside: None,
         };
         self.outbox.handle_opened(Ok(opened), 1_700_000_000, self.now);
@@ -173,7 +174,7 @@ impl Rig {
         }
         self.applied.extend(commit.inbox);
         self.meta = commit.meta;
-        Committed { duplicates, stored_bytes: self.stored_bytes() }
+        Committed { duplicates, stored_bytes: self.stored_bytes(), forgotten: LocalId(0) }
     }
 
     /// Lets the commit in flight happen.

@@ -84,7 +84,14 @@ impl Outbox {
             meta.numbering.retire(through);
         }
         Plan {
-            commit: Commit { append, retire, settle: settle.into_iter().collect(), inbox: vec![], meta },
+            commit: Commit {
+                append,
+                retire,
+                settle: settle.into_iter().collect(),
+                purge: vec![],
+                inbox: vec![],
+                meta,
+            },
             duplicate,
         }
     }

@@ -7,7 +7,7 @@ use std::{
 
 use actix_realtime::{
     LocalId, MemoryStore,
-    extend::store::{Commit, Committed, Exception, Fresh, Opened, Row, Store, StoreError},
+    extend::store::{Commit, Committed, Exception, Fresh, Opened, Row, Store, StoreError, Verdict},
 };
 
 use crate::log::lock;
@@ -58,6 +58,14 @@ impl Store for Flaky {
 
     fn exceptions(&mut self, from: LocalId, max_messages: usize) -> Result<Vec<Exception>, StoreError> {
         self.inner.exceptions(from, max_messages)
+    }
+
+    fn verdicts(&mut self, from: LocalId, max: usize) -> Result<Vec<(LocalId, Verdict)>, StoreError> {
+        self.inner.verdicts(from, max)
+    }
+
+    fn find(&mut self, chosen_key: &str) -> Result<Option<LocalId>, StoreError> {
+        self.inner.find(chosen_key)
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
