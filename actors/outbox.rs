@@ -59,7 +59,7 @@ pub(crate) enum OutboxOrder {
     SetAside(Settle),
     Cursor(Cursor, bool),
     Arrived(Items),
-    AskStanding,
+    AskStanding(bool),
 }
 
 /// What the outbox has to say to the session.
@@ -213,7 +213,7 @@ impl Outbox {
                     self.doors.session.do_send(OutboxSaid::Channels(wanted));
                 }
                 Output::Deliver(items) => self.doors.hub.do_send(Deliver(items)),
-                Output::AskStanding => self.doors.asked.do_send(AskStanding),
+                Output::AskStanding(forget) => self.doors.asked.do_send(AskStanding { forget }),
                 Output::Event(event) => self.tell(event),
                 Output::Failed(error) => self.doors.supervisor.do_send(StoreNews::Failed(error)),
             }
@@ -381,7 +381,7 @@ impl Handler<OutboxOrder> for Outbox {
                 self.deaf = false;
                 self.machine.handle_prepare(generation);
             }
-            OutboxOrder::AskStanding => self.machine.handle_ask_standing(),
+            OutboxOrder::AskStanding(anew) => self.machine.handle_ask_standing(anew),
             _ if self.deaf => {}
             OutboxOrder::Answer(generation, answer) => {
                 let (id, unix) = (self.random_id(), self.clock.now().as_secs());

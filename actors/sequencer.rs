@@ -155,7 +155,8 @@ impl Sequencer {
                 Output::Settled(through) => outbox.do_send(OutboxOrder::Settled(through)),
                 Output::SetAside(settle) => outbox.do_send(OutboxOrder::SetAside(settle)),
                 Output::Deliver(items) if self.has_inbox => outbox.do_send(OutboxOrder::Arrived(items)),
-                Output::AskStanding if self.has_inbox => outbox.do_send(OutboxOrder::AskStanding),
+                Output::AskStanding if self.has_inbox => outbox.do_send(OutboxOrder::AskStanding(false)),
+                Output::AskStandingAnew if self.has_inbox => outbox.do_send(OutboxOrder::AskStanding(true)),
                 Output::Cursor(..) if self.has_inbox => {}
                 Output::Cursor(cursor, urgent) => outbox.do_send(OutboxOrder::Cursor(cursor, urgent)),
                 Output::AskStanding => events.do_send(AskStanding { forget: false }),

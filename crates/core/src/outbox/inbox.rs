@@ -20,8 +20,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     waiting: VecDeque<Items>,
-    /// The session wants to know where the hub stands: asked behind what waits.
-    asked: bool,
+    /// The session wants to know where the hub stands, after it has forgotten that or not: asked behind what waits.
+    asked: Option<bool>,
     /// The inbox refused: when it is offered the same again.
     retry_at: Option<Instant>,
 }
@@ -51,7 +51,8 @@ impl Inbox {
 
     /// Whether there is something that should not wait for another commit: a position alone can.
     pub(super) fn is_urgent(&self, now: Instant) -> bool {
-        let has_events = |items: &Items| items.items.iter().any(|item| item.event.is_some());
+        let has_events =
+            |items: &Items| items.items.iter().any(|item| item.event.is_some() && !item.is_ephemeral);
         self.retry_at.is_none_or(|at| now >= at) && self.waiting.iter().any(has_events)
     }
 
@@ -73,21 +74,31 @@ impl Inbox {
 impl<R, W> Outbox<R, W> {
     /// Items from the session, in order, to be applied before anybody sees them.
     pub fn handle_arrived(&mut self, items: Items, now: Instant) {
+        if !self.is_applying() && items.items.iter().all(|item| item.is_ephemeral) {
+            // Nothing of it is worth a commit, and there is nothing that it could overtake.
+            self.outputs.push_back(Output::Deliver(items));
+            return;
+        }
         self.inbox.waiting.push_back(items);
         self.flush_later(now);
         self.begin_commit(now);
     }
 
-    /// The session asks where the hub stands: behind everything that has arrived.
-    pub fn handle_ask_standing(&mut self) {
-        self.inbox.asked = true;
+    /// The session asks where the hub stands, or lets it forget that first: behind everything that has arrived.
+    pub fn handle_ask_standing(&mut self, anew: bool) {
+        self.inbox.asked = Some(anew);
         self.pass_question_on();
     }
 
-    pub(super) fn pass_question_on(&mut self) {
-        let busy = !self.inbox.is_empty() || self.in_flight.as_ref().is_some_and(|it| it.arrived.is_some());
-        if !busy && std::mem::take(&mut self.inbox.asked) {
-            self.outputs.push_back(Output::AskStanding);
+    fn is_applying(&self) -> bool {
+        !self.inbox.is_empty() || self.in_flight.as_ref().is_some_and(|it| it.arrived.is_some())
+    }
+
+    fn pass_question_on(&mut self) {
+        if !self.is_applying()
+            && let Some(anew) = self.inbox.asked.take()
+        {
+            self.outputs.push_back(Output::AskStanding(anew));
         }
     }
 
@@ -107,7 +118,9 @@ impl<R, W> Outbox<R, W> {
             if again {
                 continue;
             }
-            if let Some(event @ (Event::Message(_) | Event::Gap(_))) = &item.event {
+            if let Some(event @ (Event::Message(_) | Event::Gap(_))) =
+                item.event.as_ref().filter(|_| !item.is_ephemeral)
+            {
                 events.push(event.clone());
             }
             if new.is_some() {

@@ -196,8 +196,8 @@ pub enum Output<R, W> {
     ChannelsCommitted(BTreeSet<String>),
     /// For the hub: the next items, applied by the inbox.
     Deliver(Items),
-    /// To the hub, behind them: where does it stand? The session wants to know.
-    AskStanding,
+    /// To the hub, behind them: where does it stand, or, anew, once it has forgotten that? The session wants to know.
+    AskStanding(bool),
     /// For the application.
     Event(Event),
     /// The store cannot be opened, and trying again cannot help.

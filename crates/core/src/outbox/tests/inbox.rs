@@ -17,7 +17,7 @@ fn message(n: u64, cursor: Option<Cursor>) -> Item {
         timestamp: None,
         seq: cursor.as_ref().map(|cursor| cursor.seq),
     });
-    Item { event: Some(event), cursor }
+    Item { event: Some(event), cursor, is_ephemeral: false }
 }
 
 fn numbered(numbers: impl IntoIterator<Item = u64>) -> Vec<Item> {
@@ -81,7 +81,7 @@ fn a_gap_is_applied_with_the_position_behind_it() {
     let to = Cursor { epoch: "other".into(), seq: 0, pos: "q".into() };
     let gap = Event::Gap(Gap { after_seq: Some(1), reason: GapReason::EpochChanged });
     rig.sync();
-    rig.arrive(vec![Item { event: Some(gap.clone()), cursor: Some(to.clone()) }]);
+    rig.arrive(vec![Item { event: Some(gap.clone()), cursor: Some(to.clone()), is_ephemeral: false }]);
     rig.sync();
     assert_eq!((rig.applied.last(), rig.meta.cursor.clone()), (Some(&gap), Some(to)));
 }
@@ -91,7 +91,11 @@ fn a_position_alone_waits_for_another_commit_or_a_while() {
     let mut rig = rig();
     rig.arrive(numbered([1]));
     rig.sync();
-    rig.arrive(vec![Item { event: None, cursor: Some(Cursor { pos: "later".into(), ..cursor(1) }) }]);
+    rig.arrive(vec![Item {
+        event: None,
+        cursor: Some(Cursor { pos: "later".into(), ..cursor(1) }),
+        is_ephemeral: false,
+    }]);
     assert!(rig.commit.is_none());
     rig.commit_lazily();
     assert_eq!(rig.meta.cursor.as_ref().map(|cursor| &*cursor.pos), Some("later"));
@@ -156,7 +160,7 @@ fn whether_a_commit_that_failed_has_applied_anything_is_seen_even_where_no_posit
 fn a_session_that_begins_asks_where_the_hub_stands_behind_what_has_arrived() {
     let mut rig = rig();
     rig.arrive(numbered([1]));
-    rig.outbox.handle_ask_standing();
+    rig.outbox.handle_ask_standing(false);
     rig.outbox.handle_prepare(2);
     rig.drain();
     assert_eq!((rig.questions, rig.facts.len()), (0, 0));
@@ -173,4 +177,20 @@ fn a_restart_applies_nothing_twice() {
     rig.arrive(numbered([2, 3]));
     rig.sync();
     assert_eq!(rig.has_applied(), ["1", "2", "3"]);
+}
+
+// [D-9]
+#[test]
+fn what_is_ephemeral_is_shown_at_once_and_never_applied_but_overtakes_nothing() {
+    let mut rig = rig();
+    let ephemeral = |n| Item { is_ephemeral: true, ..message(n, None) };
+    rig.arrive(vec![ephemeral(1)]);
+    assert!(rig.commit.is_none());
+    assert_eq!(rig.delivered.len(), 1);
+    rig.arrive(numbered([1]));
+    rig.arrive(vec![ephemeral(2)]);
+    assert_eq!(rig.delivered.len(), 1);
+    rig.commit_one();
+    rig.commit_lazily();
+    assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned()], 3));
 }

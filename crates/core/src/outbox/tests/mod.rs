@@ -228,7 +228,7 @@ impl Rig {
                 Output::CursorCommitted(cursor) => self.cursors.push(cursor),
                 Output::ChannelsCommitted(_) => {}
                 Output::Deliver(items) => self.delivered.extend(items.items),
-                Output::AskStanding => self.questions += 1,
+                Output::AskStanding(_) => self.questions += 1,
                 Output::Event(event) => self.events.push(event),
                 Output::Failed(text) => self.failed = Some(text),
             }
