@@ -1,4 +1,4 @@
-//! Carries one connection: between its link, its session, the hub and the log.
+//! Serves one connection: between its carrier, its session, the hub and the log.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,16 +13,15 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     LocalBoxFuture, Principal, Verdict,
+    carrier::{Carrier, Fault, Said},
     config::millis,
     hub::{Signal, Signals, Slot},
-    link::Link,
     log::{
         Append, AppendError, Appended, Change, Interest, Membership, Page, Read, ReadError, Resume,
         ResumeError, Resumed, SessionKey,
     },
     node::Inner,
     session::{Now, Output, Session},
-    websocket::{Fault, Heard, WebSocket},
 };
 
 /// While more bytes than this wait to be written, nothing is read that would add to them.
@@ -41,11 +40,10 @@ enum Reply {
 type PageRead = (Arc<Interest>, LocalBoxFuture<Result<Page, ReadError>>);
 
 /// See the module. Dropping it ends the connection, whatever it is doing.
-pub(crate) struct Connection<L> {
+pub(crate) struct Connection<C> {
     node: Arc<Inner>,
     slot: Arc<Slot>,
-    link: L,
-    socket: WebSocket,
+    carrier: C,
     session: Session,
     /// What the log is doing for the session; it asks for one thing at a time.
     call: Option<LocalBoxFuture<Reply>>,
@@ -63,19 +61,17 @@ pub(crate) struct Connection<L> {
     stalled: Option<Instant>,
     /// The last word is said: until when the peer's is waited for.
     closing: Option<Instant>,
-    /// The peer has said its last word, or cannot be understood any more.
-    deaf: bool,
     over: bool,
 }
 
-impl<L> Drop for Connection<L> {
+impl<C> Drop for Connection<C> {
     fn drop(&mut self) {
         self.node.hub.leave(&self.slot, self.owner.as_deref(), self.membership.as_ref());
     }
 }
 
-impl<L: Link> Connection<L> {
-    pub(crate) fn new(node: Arc<Inner>, slot: Arc<Slot>, principal: Principal, link: L) -> Self {
+impl<C: Carrier> Connection<C> {
+    pub(crate) fn new(node: Arc<Inner>, slot: Arc<Slot>, principal: Principal, carrier: C) -> Self {
         let mut bits = [0; 16];
         node.environment.random(&mut bits);
         let anonymous = u128::from_ne_bytes(bits);
@@ -83,11 +79,10 @@ impl<L: Link> Connection<L> {
         let now =
             Now { instant: tokio::time::Instant::now().into_std(), unix_ms: node.environment.unix_ms() };
         Self {
-            socket: WebSocket::new(node.rules.config.max_frame),
             session: Session::new(Arc::clone(&node.rules), principal, anonymous, seed, now),
             node,
             slot,
-            link,
+            carrier,
             call: None,
             page: None,
             verdicts: None,
@@ -99,7 +94,6 @@ impl<L: Link> Connection<L> {
             sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
             stalled: None,
             closing: None,
-            deaf: false,
             over: false,
         }
     }
@@ -107,7 +101,7 @@ impl<L: Link> Connection<L> {
     /// Runs the connection to its end.
     pub(crate) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
-        poll_fn(|cx| self.link.poll_close(cx)).await.ok();
+        poll_fn(|cx| self.carrier.poll_end(cx)).await.ok();
     }
 
     fn now(&self) -> Now {
@@ -156,9 +150,8 @@ impl<L: Link> Connection<L> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let whole_frame = self.node.rules.config.whole_frame;
-        let frame = self.socket.deadline(whole_frame).filter(|_| self.session.wants_input());
-        [self.session.poll_timeout(), frame, self.stalled, self.closing].into_iter().flatten().min()
+        let carrier = self.carrier.poll_timeout(self.session.wants_input());
+        [self.session.poll_timeout(), carrier, self.stalled, self.closing].into_iter().flatten().min()
     }
 
     fn take_time(&mut self, now: Now) -> bool {
@@ -172,16 +165,17 @@ impl<L: Link> Connection<L> {
             self.close(CloseCode::TRY_LATER, "slow consumer", now);
             return true;
         }
-        let whole_frame = self.node.rules.config.whole_frame;
-        if self.session.wants_input() && due(self.socket.deadline(whole_frame)) {
-            self.close(CloseCode::TIMEOUT, "a frame was not completed in time", now);
+        let reading = self.session.wants_input();
+        let carrier = due(self.carrier.poll_timeout(reading));
+        if carrier && let Err(Fault { code, reason }) = self.carrier.handle_timeout(now.instant, reading) {
+            self.close(code, &reason, now);
             return true;
         }
-        let is_due = due(self.session.poll_timeout());
-        if is_due {
+        let session = due(self.session.poll_timeout());
+        if session {
             self.session.handle_timeout(now);
         }
-        is_due
+        carrier || session
     }
 
     fn take_signals(&mut self) -> bool {
@@ -249,58 +243,37 @@ impl<L: Link> Connection<L> {
     /// Takes what the peer says, as far as the session wants it; says how many messages that were.
     fn listen(&mut self, cx: &mut Context<'_>, now: Now) -> usize {
         let mut heard = 0;
-        while heard < TURN && (self.closing.is_some() || self.session.wants_input()) {
-            if self.socket.outgoing().len() >= HIGH_WATER && self.closing.is_none() {
+        while heard < TURN && !self.over && (self.closing.is_some() || self.session.wants_input()) {
+            if self.carrier.backlog() >= HIGH_WATER && self.closing.is_none() {
                 break;
             }
-            match self.hear(cx, now) {
-                Ok(true) => heard += 1,
-                Ok(false) => break,
-                Err(Fault { code, reason }) => {
-                    self.close(code, &reason, now);
-                    self.deaf = true;
-                }
+            match self.carrier.poll_said(cx, now.instant) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(said)) => self.take(said, now),
+                Poll::Ready(Err(Fault { code, reason })) => self.close(code, &reason, now),
             }
+            heard += 1;
         }
         heard
     }
 
-    fn hear(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, Fault> {
-        let heard = if self.deaf { None } else { self.socket.poll_heard()? };
-        match heard {
-            Some(Heard::Text(text)) => {
+    fn take(&mut self, said: Said, now: Now) {
+        match said {
+            Said::Frame(frame) => {
                 if self.closing.is_none() {
-                    self.session.handle_text(&text, now);
+                    self.session.handle_text(&frame, now);
                 }
             }
-            Some(Heard::Ping(payload)) => {
-                if self.closing.is_none() {
-                    self.socket.say_pong(payload);
-                }
-            }
-            Some(Heard::Pong(payload)) => {
+            Said::Pong(payload) => {
                 self.session.handle_pong(std::str::from_utf8(&payload).unwrap_or_default());
             }
-            Some(Heard::Close) => {
+            Said::Life => self.session.handle_activity(now),
+            Said::Goodbye => {
                 self.close(CloseCode::NORMAL, "", now);
                 self.closing = Some(now.instant);
-                self.deaf = true;
             }
-            None => match self.link.poll_read(cx) {
-                Poll::Ready(Ok(bytes)) if !bytes.is_empty() => {
-                    self.session.handle_activity(now);
-                    if !self.deaf {
-                        self.socket.handle_bytes(&bytes, now.instant)?;
-                    }
-                }
-                Poll::Ready(Ok(_) | Err(_)) => {
-                    self.over = true;
-                    return Ok(false);
-                }
-                Poll::Pending => return Ok(false),
-            },
+            Said::End => self.over = true,
         }
-        Ok(true)
     }
 
     /// Says the last word, if it has not been said.
@@ -308,7 +281,7 @@ impl<L: Link> Connection<L> {
         if self.closing.is_none() {
             tracing::debug!(%code, reason, "close");
             self.session.handle_end();
-            self.socket.say_close(code, reason);
+            self.carrier.close(code, reason);
             self.closing = Some(now.instant + self.node.rules.config.closing);
         }
     }
@@ -319,8 +292,8 @@ impl<L: Link> Connection<L> {
         while let Some(output) = self.session.poll_output(now) {
             busy = true;
             match output {
-                Output::Text(frame) => self.socket.say_text(frame),
-                Output::Ping(payload) => self.socket.say_ping(payload),
+                Output::Text(frame) => self.carrier.say(frame.into()),
+                Output::Ping(payload) => self.carrier.ping(payload),
                 Output::Authorize(channels) => self.verdicts = Some(self.ask(channels)),
                 Output::Resume(resume) => {
                     self.asked = resume.exclusive.then(|| Arc::clone(&resume.session));
@@ -384,7 +357,7 @@ impl<L: Link> Connection<L> {
     /// Reads what is for the session, as long as there is room for it.
     fn read_log(&mut self, now: Now) -> bool {
         let mut busy = false;
-        while self.socket.outgoing().len() < HIGH_WATER && self.closing.is_none() {
+        while self.carrier.backlog() < HIGH_WATER && self.closing.is_none() {
             let Some(read) = self.session.poll_read() else { break };
             busy = true;
             match self.node.hub.read(&read) {
@@ -400,10 +373,10 @@ impl<L: Link> Connection<L> {
 
     /// Shows what others say without a number, as long as there is room for it (D-8).
     fn relay(&mut self) {
-        while self.relaying && self.closing.is_none() && self.socket.outgoing().len() < HIGH_WATER {
+        while self.relaying && self.closing.is_none() && self.carrier.backlog() < HIGH_WATER {
             match self.slot.next_relay() {
                 // A session that has not begun is not there.
-                Some(frame) if self.session.takes_relays() => self.socket.say_text(frame),
+                Some(frame) if self.session.takes_relays() => self.carrier.say(frame),
                 Some(_) => {}
                 None => self.relaying = false,
             }
@@ -417,23 +390,22 @@ impl<L: Link> Connection<L> {
 
     /// Says whether that made room for what was held back.
     fn write(&mut self, cx: &mut Context<'_>, now: Now) -> bool {
-        let out = self.socket.outgoing();
-        let before = out.len();
+        let before = self.carrier.backlog();
         if before == 0 {
             self.stalled = None;
             self.over |= self.closing.is_some_and(|until| until <= now.instant);
             return false;
         }
-        match self.link.poll_write(cx, out) {
+        match self.carrier.poll_flush(cx) {
             Poll::Ready(Ok(())) => self.stalled = None,
             Poll::Ready(Err(_)) => self.over = true,
             Poll::Pending => {
-                if out.len() < before || self.stalled.is_none() {
+                if self.carrier.backlog() < before || self.stalled.is_none() {
                     self.stalled = Some(now.instant + self.node.rules.config.write_stall);
                 }
             }
         }
-        before >= HIGH_WATER && self.socket.outgoing().len() < HIGH_WATER
+        before >= HIGH_WATER && self.carrier.backlog() < HIGH_WATER
     }
 }
 

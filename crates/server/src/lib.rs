@@ -21,8 +21,10 @@
 //! # }
 //! ```
 //!
-//! Sessions know no clock and no socket: `session` decides, `connection` carries, `hub` tells the others.
+//! Sessions know no clock and no socket: `session` decides, `connection` serves it over a `carrier`, `hub` tells the
+//! others.
 
+mod carrier;
 mod config;
 mod connection;
 mod environment;

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::{Node, Principal, connection::Connection, link::Link};
+use crate::{Node, Principal, connection::Connection, link::Link, websocket::Framed};
 
 impl Node {
     /// Answers one request for a connection that comes over this pipe, and serves it to its end. It is this
@@ -53,8 +53,9 @@ impl Node {
         let sent = pipe.write_all(&outgoing).await;
         if let Some(slot) = slot {
             if sent.is_ok() {
-                let link = Io::new(pipe, incoming);
-                Connection::new(self.inner.clone(), slot, principal, link).run().await;
+                let config = &self.inner.rules.config;
+                let carrier = Framed::new(Io::new(pipe, incoming), config.max_frame, config.whole_frame);
+                Connection::new(self.inner.clone(), slot, principal, carrier).run().await;
             } else {
                 self.inner.hub.leave(&slot, None, None);
             }

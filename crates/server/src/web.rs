@@ -12,7 +12,7 @@ use actix_web::{
 };
 use futures_util::StreamExt;
 
-use crate::{Node, Refusal, connection::Connection, link::Bodies, origin};
+use crate::{Node, Refusal, connection::Connection, link::Bodies, origin, websocket::Framed};
 
 impl Node {
     /// Adds the routes `/ws` (the connections), `/healthz` (200 while the process lives) and `/readyz` (200 while
@@ -65,7 +65,9 @@ impl Node {
             return refused(&Refusal::Unavailable { reason: "the server goes away".to_owned(), retry_after });
         };
         let (link, body) = Bodies::new(payload);
-        let connection = Connection::new(self.inner.clone(), slot, principal, link);
+        let config = &self.inner.rules.config;
+        let carrier = Framed::new(link, config.max_frame, config.whole_frame);
+        let connection = Connection::new(self.inner.clone(), slot, principal, carrier);
         actix_web::rt::spawn(connection.run());
         let body = BodyStream::new(body.map(Ok::<_, Infallible>));
         match answer.message_body(body) {

@@ -1,12 +1,21 @@
 //! WebSocket framing: bytes in, messages out, and back, with every limit applied before anything is buffered (F-3).
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
 
 use actix_http::ws::{self, Codec, Frame, Item, Message};
 use actix_realtime_protocol::{CloseCode, FrameGuard};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use tokio_util::codec::{Decoder, Encoder};
+
+use crate::{
+    carrier::{Carrier, Fault, Said},
+    link::Link,
+};
 
 /// What a peer said.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,13 +24,6 @@ pub(crate) enum Heard {
     Ping(Bytes),
     Pong(Bytes),
     Close,
-}
-
-/// Why a peer cannot be listened to any longer.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) code: CloseCode,
-    pub(crate) reason: String,
 }
 
 /// Both directions of one connection.
@@ -57,7 +59,7 @@ impl WebSocket {
     /// Bytes came from the peer.
     pub(crate) fn handle_bytes(&mut self, bytes: &[u8], now: Instant) -> Result<(), Fault> {
         let checked = self.guard.admit(bytes);
-        checked.map_err(|error| Fault { code: CloseCode::TOO_BIG, reason: error.to_string() })?;
+        checked.map_err(|error| Fault::new(CloseCode::TOO_BIG, error.to_string()))?;
         self.incoming.extend_from_slice(bytes);
         // Reads that always end inside of a frame are no late frame: each completed one restarts the deadline, at
         // the next read.
@@ -75,13 +77,13 @@ impl WebSocket {
     pub(crate) fn poll_heard(&mut self) -> Result<Option<Heard>, Fault> {
         loop {
             let frame = self.codec.decode(&mut self.incoming);
-            let frame = frame.map_err(|error| fault(CloseCode::PROTOCOL_ERROR, &error.to_string()))?;
+            let frame = frame.map_err(|error| Fault::new(CloseCode::PROTOCOL_ERROR, error.to_string()))?;
             self.completed |= frame.is_some();
             return Ok(Some(match frame {
                 None => return Ok(None),
                 Some(Frame::Text(bytes)) => Heard::Text(text(bytes)?),
                 Some(Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_))) => {
-                    return Err(fault(CloseCode::UNSUPPORTED, "binary messages have no meaning here"));
+                    return Err(Fault::new(CloseCode::UNSUPPORTED, "binary messages have no meaning here"));
                 }
                 Some(Frame::Ping(payload)) => Heard::Ping(payload),
                 Some(Frame::Pong(payload)) => Heard::Pong(payload),
@@ -104,10 +106,10 @@ impl WebSocket {
             Item::Last(bytes) => (bytes, true),
         };
         let Some(message) = &mut self.message else {
-            return Err(fault(CloseCode::PROTOCOL_ERROR, "a fragment continues nothing"));
+            return Err(Fault::new(CloseCode::PROTOCOL_ERROR, "a fragment continues nothing"));
         };
         if message.len() + bytes.len() > self.limit {
-            return Err(fault(CloseCode::TOO_BIG, "message over the limit"));
+            return Err(Fault::new(CloseCode::TOO_BIG, "message over the limit"));
         }
         message.extend_from_slice(&bytes);
         Ok(if is_last { self.message.take().map(BytesMut::freeze) } else { None })
@@ -150,12 +152,104 @@ impl WebSocket {
     }
 }
 
-fn fault(code: CloseCode, reason: &str) -> Fault {
-    Fault { code, reason: reason.to_owned() }
+/// Frames as WebSocket messages over a link.
+#[derive(Debug)]
+pub(crate) struct Framed<L> {
+    socket: WebSocket,
+    link: L,
+    whole_frame: Duration,
+    /// The peer has said its last word, or cannot be understood any more.
+    deaf: bool,
+    /// Our last word is said.
+    done: bool,
+}
+
+impl<L> Framed<L> {
+    /// `limit` is the longest frame in bytes, and `whole_frame` the time that one may take.
+    pub(crate) fn new(link: L, limit: usize, whole_frame: Duration) -> Self {
+        Self { socket: WebSocket::new(limit), link, whole_frame, deaf: false, done: false }
+    }
+}
+
+impl<L: Link> Framed<L> {
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Said, Fault>> {
+        if !self.deaf {
+            match self.socket.poll_heard()? {
+                Some(Heard::Text(text)) => return Poll::Ready(Ok(Said::Frame(text))),
+                Some(Heard::Pong(payload)) => return Poll::Ready(Ok(Said::Pong(payload))),
+                Some(Heard::Ping(payload)) => {
+                    if !self.done {
+                        self.socket.say_pong(payload);
+                    }
+                    return Poll::Ready(Ok(Said::Life));
+                }
+                Some(Heard::Close) => {
+                    self.deaf = true;
+                    return Poll::Ready(Ok(Said::Goodbye));
+                }
+                None => {}
+            }
+        }
+        match ready!(self.link.poll_read(cx)) {
+            Ok(bytes) if !bytes.is_empty() => {
+                if !self.deaf {
+                    self.socket.handle_bytes(&bytes, now)?;
+                }
+                Poll::Ready(Ok(Said::Life))
+            }
+            Ok(_) | Err(_) => Poll::Ready(Ok(Said::End)),
+        }
+    }
+}
+
+impl<L: Link> Carrier for Framed<L> {
+    fn poll_said(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Result<Said, Fault>> {
+        let said = ready!(self.poll(cx, now));
+        self.deaf |= said.is_err();
+        Poll::Ready(said)
+    }
+
+    fn say(&mut self, frame: ByteString) {
+        self.socket.say_text(frame);
+    }
+
+    fn ping(&mut self, payload: String) {
+        self.socket.say_ping(payload);
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        self.socket.say_close(code, reason);
+        self.done = true;
+    }
+
+    fn backlog(&self) -> usize {
+        self.socket.outgoing.len()
+    }
+
+    fn poll_timeout(&self, reading: bool) -> Option<Instant> {
+        self.socket.deadline(self.whole_frame).filter(|_| reading)
+    }
+
+    fn handle_timeout(&mut self, now: Instant, reading: bool) -> Result<(), Fault> {
+        match self.poll_timeout(reading) {
+            Some(due) if due <= now => {
+                Err(Fault::new(CloseCode::TIMEOUT, "a frame was not completed in time"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_write(cx, self.socket.outgoing())
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_close(cx)
+    }
 }
 
 fn text(bytes: Bytes) -> Result<ByteString, Fault> {
-    ByteString::try_from(bytes).map_err(|_| fault(CloseCode::INVALID_TEXT, "text is not UTF-8"))
+    ByteString::try_from(bytes).map_err(|_| Fault::new(CloseCode::INVALID_TEXT, "text is not UTF-8"))
 }
 
 #[cfg(test)]
