@@ -35,7 +35,10 @@ impl Session {
     }
 
     pub(super) fn leave(&mut self, channel: Arc<str>) {
-        if let Phase::Live(live) = &mut self.phase {
+        // Whoever is no member has left already: the log need not be told.
+        if let Phase::Live(live) = &mut self.phase
+            && live.delivery.membership().channels.contains_key(&channel)
+        {
             live.membering = Some(Membering { channel, join: false, event: None, asked: false });
         }
     }
@@ -67,7 +70,7 @@ impl Session {
             Verdict::NotNow { retry_after } => self.not_now(millis(retry_after)),
         }
         self.handle_activity(now);
-        self.finish_drain();
+        self.finish_leaving();
     }
 
     fn change_membership(&mut self, now: Now) {
@@ -127,6 +130,6 @@ impl Session {
             (None, None) => {}
         }
         self.handle_activity(now);
-        self.finish_drain();
+        self.finish_leaving();
     }
 }

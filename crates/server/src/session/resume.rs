@@ -90,6 +90,12 @@ impl Session {
                 resuming.request.exclusive = false;
             }
             self.principal.rename(name);
+        } else if resuming.request.claim.is_none() && resuming.request.session.client_id.is_empty() {
+            // Without a name it cannot be told from the principal's others. It shares its window of keys with them, and
+            // ends none of them, nor is it shown again what they have missed.
+            let nameless = format!("{:032x}", self.anonymous);
+            resuming.sender = Arc::new(SessionKey::new(self.principal.id(), &nameless));
+            resuming.request.exclusive = false;
         }
         if let Some((_, pos)) = &resuming.last {
             resuming.request.at = Token::parse(pos).map(|token| token.place.pos);
@@ -167,7 +173,7 @@ impl Session {
             membering: None,
             heartbeat: now.instant + config.heartbeat,
         }));
-        self.finish_drain();
+        self.finish_leaving();
     }
 
     fn answer(&self, resuming: &Resuming, resumed: &Resumed, start: &Start, now: Now) -> String {

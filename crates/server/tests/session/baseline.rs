@@ -198,3 +198,21 @@ fn a_baseline_client_that_comes_again_supersedes_its_older_connection() {
         assert_eq!(new.next_of("ack").await["ack_seq"], 1);
     });
 }
+
+// [X-3] [C-3]
+#[test]
+fn baseline_clients_of_one_principal_that_have_no_name_do_not_end_each_other() {
+    virtually(async {
+        let server = Server::new().await;
+        let nameless = json!({ "type": "resume", "last_ack_seq": 0 });
+        let (mut phone, mut tablet) = (server.connect("bob").await, server.connect("bob").await);
+        for client in [&mut phone, &mut tablet] {
+            assert_eq!(client.resume(nameless.clone()).await["missing"], json!([]));
+        }
+        phone.event(1, "from-phone").await;
+        assert_eq!(phone.next_of("ack").await["ack_seq"], 1);
+        tablet.event(1, "from-tablet").await;
+        assert_eq!(keys(&tablet.pending().await), ["from-phone"], "and it is shown what the other says");
+        assert_eq!(keys(&phone.pending().await), ["from-tablet"]);
+    });
+}

@@ -18,6 +18,8 @@ pub(crate) struct Held {
     gate: watch::Sender<bool>,
     /// How many appends were asked for.
     pub(crate) asked: Arc<AtomicU64>,
+    /// How many changes of membership were asked for.
+    pub(crate) changes: Arc<AtomicU64>,
     /// So many appends more happen, but say that nobody knows.
     pub(crate) failing: Arc<AtomicU64>,
     /// Reads give one event at a time, as a log may that has looked at much for little.
@@ -32,6 +34,7 @@ impl Held {
             inner: MemoryLog::default(),
             gate: watch::Sender::new(true),
             asked: Arc::default(),
+            changes: Arc::default(),
             failing: Arc::default(),
             short: Arc::default(),
             read: Arc::default(),
@@ -66,6 +69,7 @@ impl EventLog for Held {
         self.inner.resume(request)
     }
     fn change(&self, change: Change) -> LogFuture<'_, Membership, AppendError> {
+        self.changes.fetch_add(1, SeqCst);
         self.inner.change(change)
     }
     fn read(&self, mut read: Read) -> LogFuture<'_, Page, ReadError> {
