@@ -17,6 +17,8 @@ pub(crate) enum Said {
     Frame(ByteString),
     /// The answer to a ping, with its payload.
     Pong(Bytes),
+    /// A ping of its own, of so many bytes; it is answered.
+    Ping(usize),
     /// Anything else that shows that it is there.
     Life,
     /// Its last word.

@@ -2,6 +2,8 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use actix_realtime_protocol::limits;
 
+use crate::RateLimits;
+
 /// The server's limits and times.
 ///
 /// Begin with [`Config::default`] and change what must differ.
@@ -46,6 +48,11 @@ pub struct Config {
     /// a request whose `Origin` has the same host and port as its `Host`. A request without `Origin`, which no
     /// browser sends, may always connect.
     pub origins: Vec<String>,
+    /// How long a hook of the application (`authenticate`, `authorize_join`) may take; 10 s by default. Past it the
+    /// client is sent away as by a hook that says that it cannot tell now.
+    pub hook: Duration,
+    /// How much is taken of one peer in a time; without limits by default.
+    pub rates: RateLimits,
 }
 
 impl Default for Config {
@@ -67,6 +74,8 @@ impl Default for Config {
             recent_events: 65_536,
             recent_bytes: 64 << 20,
             origins: Vec::new(),
+            hook: Duration::from_secs(10),
+            rates: RateLimits::default(),
         }
     }
 }
@@ -111,6 +120,7 @@ impl Config {
             ("write_stall", self.write_stall),
             ("closing", self.closing),
             ("retry_after", self.retry_after),
+            ("hook", self.hook),
         ];
         if !frame.contains(&self.max_frame) {
             let allowed = format!("{} to {} bytes", frame.start(), frame.end());
@@ -122,6 +132,17 @@ impl Config {
         if let Some((name, time)) = times.into_iter().find(|(_, time)| !TIMES.contains(time)) {
             let allowed = format!("{:?} to {:?}", TIMES.start(), TIMES.end());
             return Err(ConfigError { name, value: format!("{time:?}"), allowed });
+        }
+        for (name, rate, least) in [
+            ("rates.messages", self.rates.messages, 1),
+            ("rates.bytes", self.rates.bytes, self.max_frame),
+            ("rates.attempts", self.rates.attempts, 1),
+        ] {
+            let Some(rate) = rate else { continue };
+            if rate.per_second == 0 || (rate.burst as usize) < least {
+                let allowed = format!("1 and more a second, and at least {least} at once");
+                return Err(ConfigError { name, value: format!("{rate:?}"), allowed });
+            }
         }
         Ok(())
     }
@@ -159,6 +180,12 @@ mod tests {
         assert_eq!(says(|c| c.max_frame = 100), error("max_frame is 100, it must be 4096 to 16777216 bytes"));
         assert_eq!(says(|c| c.replay_page = 0), error("replay_page is 0, it must be at least 1"));
         assert_eq!(says(|c| c.silence = Duration::ZERO), error("silence is 0ns, it must be 10ms to 86400s"));
+        assert_eq!(
+            says(|c| c.rates.bytes = Some(crate::Rate { per_second: 1, burst: 1 })),
+            error(
+                "rates.bytes is Rate { per_second: 1, burst: 1 }, it must be 1 and more a second, and at least 65536 at once"
+            )
+        );
         let never: [fn(&mut Config); 3] = [
             |c| c.heartbeat = Duration::MAX,
             |c| c.closing = Duration::MAX,

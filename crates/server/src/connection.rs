@@ -21,6 +21,7 @@ use crate::{
         ResumeError, Resumed, SessionKey,
     },
     node::Inner,
+    rates::Account,
     session::{Now, Output, Session},
 };
 
@@ -260,8 +261,13 @@ impl<C: Carrier> Connection<C> {
     fn take(&mut self, said: Said, now: Now) {
         match said {
             Said::Frame(frame) => {
-                if self.closing.is_none() {
+                if self.closing.is_none() && self.is_within_rate(frame.len()) {
                     self.session.handle_text(&frame, now);
+                }
+            }
+            Said::Ping(bytes) => {
+                if self.closing.is_none() && self.is_within_rate(bytes) {
+                    self.session.handle_activity(now);
                 }
             }
             Said::Pong(payload) => {
@@ -274,6 +280,20 @@ impl<C: Carrier> Connection<C> {
             }
             Said::End => self.over = true,
         }
+    }
+
+    /// Whether so many bytes more may come now. Where not, the session ends: to read on would be to skip them (D-6).
+    fn is_within_rate(&mut self, bytes: usize) -> bool {
+        let principal = self.session.principal();
+        let account = match principal.is_anonymous() {
+            true => Account::Connection(self.slot.id()),
+            false => Account::Principal(principal.name()),
+        };
+        let within = self.node.rates.message(&account, bytes);
+        if let Err(wait) = within {
+            self.session.handle_excess(millis(wait).max(1));
+        }
+        within.is_ok()
     }
 
     /// Says the last word, if it has not been said.
@@ -333,7 +353,13 @@ impl<C: Carrier> Connection<C> {
         Box::pin(async move {
             let mut verdicts = Vec::with_capacity(channels.len());
             for channel in channels {
-                verdicts.push(node.join.authorize_join(principal.clone(), channel).await);
+                let verdict = node.may_join(principal.clone(), channel).await;
+                let is_last = matches!(verdict, Verdict::NotNow { .. });
+                verdicts.push(verdict);
+                if is_last {
+                    // The connection ends with it, whatever the others were.
+                    break;
+                }
             }
             verdicts
         })

@@ -66,6 +66,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// No other connection of this node has it, ever.
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
     fn signal(&self, signal: Signal) {
         let before = self.signals.fetch_or(signal as u8, Ordering::AcqRel);
         // Whoever set it before has woken it, and it has not looked since.

@@ -38,6 +38,7 @@ mod pipe;
 mod policy;
 mod position;
 mod principal;
+mod rates;
 mod session;
 mod timestamp;
 mod token;
@@ -50,4 +51,5 @@ pub use self::{
     node::{Anonymous, Authenticate, Node, NodeBuilder, StartError},
     policy::{AnyChannel, Authorize, AuthorizeJoin, EventView, LocalBoxFuture, MembersOnly, Verdict},
     principal::{Principal, PrincipalError, Refusal},
+    rates::{Rate, RateLimits},
 };

@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     AnyChannel, Authorize, AuthorizeJoin, Config, ConfigError, Environment, LocalBoxFuture, MembersOnly,
-    Principal, Refusal, SystemEnvironment,
+    Principal, Refusal, SystemEnvironment, Verdict,
     hub::Hub,
     log::{EventLog, Follower, Unavailable},
+    rates::Rates,
     session::Rules,
     token::Tokens,
 };
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) authenticate: Box<dyn Authenticate>,
     pub(crate) join: Box<dyn AuthorizeJoin>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) rates: Rates,
     pub(crate) log: Arc<dyn EventLog>,
 }
 
@@ -144,6 +146,7 @@ impl NodeBuilder {
         let follower = Arc::downgrade(&hub);
         let bounds = self.log.follow(follower as std::sync::Weak<dyn Follower>).await?;
         hub.begin(&bounds);
+        let rates = Rates::new(&self.config.rates);
         let rules = Rules { config: self.config, tokens, authorize: self.authorize };
         Ok(Node {
             inner: Arc::new(Inner {
@@ -152,6 +155,7 @@ impl NodeBuilder {
                 authenticate: self.authenticate,
                 join: self.join,
                 hub,
+                rates,
                 log: self.log,
             }),
         })
@@ -160,6 +164,33 @@ impl NodeBuilder {
 
 /// How long the log may take to say where it stands before it counts as not there.
 const READY_WITHIN: Duration = Duration::from_secs(2);
+
+impl Inner {
+    /// Says whom the connection belongs to that is asked for. A hook that does not answer in time cannot tell.
+    pub(crate) async fn who(&self, request: HttpRequest) -> Result<Principal, Refusal> {
+        let asked = self.authenticate.authenticate(request);
+        match timeout(self.rules.config.hook, asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                tracing::warn!("the application does not say in time who asks for a connection");
+                Err(self.unavailable("it takes too long to tell who you are"))
+            }
+        }
+    }
+
+    /// Says whether a principal may join a channel.
+    pub(crate) async fn may_join(&self, principal: Principal, channel: Arc<str>) -> Verdict {
+        let asked = self.join.authorize_join(principal, channel);
+        timeout(self.rules.config.hook, asked).await.unwrap_or_else(|_| {
+            tracing::warn!("the application does not say in time who may join");
+            Verdict::NotNow { retry_after: self.rules.config.retry_after }
+        })
+    }
+
+    pub(crate) fn unavailable(&self, reason: &str) -> Refusal {
+        Refusal::Unavailable { reason: reason.to_owned(), retry_after: self.rules.config.retry_after }
+    }
+}
 
 impl Node {
     /// A server over this log.
@@ -182,7 +213,7 @@ impl Node {
 
     /// Whether new connections are welcome: not once it [drains](Self::drain), nor while its log cannot be used.
     pub async fn is_ready(&self) -> bool {
-        let bounds = tokio::time::timeout(READY_WITHIN, self.inner.log.bounds());
+        let bounds = timeout(READY_WITHIN, self.inner.log.bounds());
         !self.inner.hub.is_draining() && matches!(bounds.await, Ok(Ok(_)))
     }
 

@@ -89,6 +89,10 @@ impl Principal {
         &self.id
     }
 
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.id)
+    }
+
     pub(crate) fn is_anonymous(&self) -> bool {
         self.id.starts_with(ANONYMOUS)
     }

@@ -48,6 +48,9 @@ impl Node {
 
     /// Answers a request for a connection: upgrades it to WebSocket, or says why not. For a handler of your own.
     pub async fn upgrade(&self, request: HttpRequest, payload: Payload) -> HttpResponse {
+        if let Err(wait) = self.inner.rates.attempt(request.peer_addr().map(|peer| peer.ip())) {
+            return too_many(wait);
+        }
         let mut answer = match ws::handshake(request.head()) {
             Ok(answer) => answer,
             Err(error) => return actix_http::Response::from(error).into(),
@@ -55,14 +58,13 @@ impl Node {
         if !origin::is_welcome(request.headers(), &self.inner.rules.config.origins) {
             return refused(&Refusal::Forbidden("this Origin may not connect".to_owned()));
         }
-        let principal = match self.inner.authenticate.authenticate(request).await {
+        let principal = match self.inner.who(request).await {
             Ok(principal) => principal,
             Err(refusal) => return refused(&refusal),
         };
         // Asked last, so that a server that goes away has counted every connection that it lets in.
         let Some(slot) = self.inner.hub.enter() else {
-            let retry_after = self.inner.rules.config.retry_after;
-            return refused(&Refusal::Unavailable { reason: "the server goes away".to_owned(), retry_after });
+            return refused(&self.inner.unavailable("the server goes away"));
         };
         let (link, body) = Bodies::new(payload);
         let config = &self.inner.rules.config;
@@ -110,6 +112,13 @@ fn refused(refusal: &Refusal) -> HttpResponse {
         answer.insert_header((header::RETRY_AFTER, whole_seconds(*retry_after)));
     }
     answer.content_type("text/plain; charset=utf-8").body(reason.clone())
+}
+
+fn too_many(wait: Duration) -> HttpResponse {
+    HttpResponse::TooManyRequests()
+        .insert_header((header::RETRY_AFTER, whole_seconds(wait)))
+        .content_type("text/plain; charset=utf-8")
+        .body("too many connections are asked for")
 }
 
 /// Rounded up: who comes back too early comes back in vain.

@@ -178,10 +178,11 @@ impl<L: Link> Framed<L> {
                 Some(Heard::Text(text)) => return Poll::Ready(Ok(Said::Frame(text))),
                 Some(Heard::Pong(payload)) => return Poll::Ready(Ok(Said::Pong(payload))),
                 Some(Heard::Ping(payload)) => {
+                    let bytes = payload.len();
                     if !self.done {
                         self.socket.say_pong(payload);
                     }
-                    return Poll::Ready(Ok(Said::Life));
+                    return Poll::Ready(Ok(Said::Ping(bytes)));
                 }
                 Some(Heard::Close) => {
                     self.deaf = true;

@@ -128,7 +128,7 @@ impl Session {
     /// What it wants to read, if anything. Only to be asked while there is room for what comes of it.
     pub(crate) fn poll_read(&mut self) -> Option<Read> {
         match &mut self.phase {
-            Phase::Live(live) if self.draining.is_none() => {
+            Phase::Live(live) if self.leaving.is_none() => {
                 live.delivery.next_read(self.rules.config.replay_page)
             }
             Phase::Live(_) | Phase::Waiting { .. } | Phase::Resuming(_) | Phase::Closed => None,

@@ -110,8 +110,8 @@ pub(crate) struct Session {
     outputs: VecDeque<Output>,
     heard: Instant,
     pinged: bool,
-    /// What the last word is, once the server goes away.
-    draining: Option<String>,
+    /// What the last word is, once what has come so far is stored.
+    leaving: Option<(CloseCode, String)>,
     token: String,
     stamp: String,
 }
@@ -128,7 +128,7 @@ impl Session {
             outputs: VecDeque::new(),
             heard: now.instant,
             pinged: false,
-            draining: None,
+            leaving: None,
             token: String::new(),
             stamp: String::new(),
         }
@@ -142,7 +142,7 @@ impl Session {
             Phase::Live(live) => {
                 let config = &self.rules.config;
                 let waits = live.membering.is_some() || live.delivery.is_opening();
-                let waits = waits || self.draining.is_some();
+                let waits = waits || self.leaving.is_some();
                 !waits && live.publishing.has_room(config)
             }
         }
@@ -216,22 +216,25 @@ impl Session {
 
     /// The server goes away (L-5): what is in flight is finished, then the link ends.
     pub(crate) fn handle_drain(&mut self, retry_after_ms: u64) {
-        if self.is_closed() || self.draining.is_some() {
-            return;
+        if !self.is_closed() && self.leaving.is_none() {
+            self.say(encode::draining(retry_after_ms));
+            self.leave_with(CloseCode::RESTART, retry_after_ms);
         }
-        self.say(encode::draining(retry_after_ms));
-        self.draining = Some(format!("retry_after_ms={retry_after_ms}"));
-        self.finish_drain();
     }
 
-    fn finish_drain(&mut self) {
+    fn leave_with(&mut self, code: CloseCode, retry_after_ms: u64) {
+        self.leaving = Some((code, format!("retry_after_ms={retry_after_ms}")));
+        self.finish_leaving();
+    }
+
+    fn finish_leaving(&mut self) {
         let idle = match &self.phase {
             Phase::Waiting { .. } | Phase::Resuming(_) => true,
             Phase::Live(live) => live.publishing.is_idle() && live.membering.is_none(),
             Phase::Closed => false,
         };
-        if idle && let Some(reason) = self.draining.clone() {
-            self.close(CloseCode::RESTART, reason);
+        if idle && let Some((code, reason)) = self.leaving.clone() {
+            self.close(code, reason);
         }
     }
 
@@ -241,6 +244,16 @@ impl Session {
             let code = ErrorCode::Superseded.as_str();
             self.say(encode::error(&ErrorBody { code, ..ErrorBody::default() }));
             self.close(CloseCode::SUPERSEDED, "a newer connection has the session");
+        }
+    }
+
+    /// The peer says more than it may in the time. What it said before is finished, or it would come back with all of
+    /// it, again and again; what it says now is not read (D-6).
+    pub(crate) fn handle_excess(&mut self, retry_after_ms: u64) {
+        if !self.is_closed() && self.leaving.is_none() {
+            tracing::debug!(principal = self.principal.id(), "too much is said");
+            self.say_unavailable(retry_after_ms);
+            self.leave_with(CloseCode::TRY_LATER, retry_after_ms);
         }
     }
 
@@ -332,10 +345,14 @@ impl Session {
 
     /// Nothing can be taken now, and later messages must not overtake: the client comes back (D-6).
     fn not_now(&mut self, retry_after_ms: u64) {
+        self.say_unavailable(retry_after_ms);
+        self.close(CloseCode::TRY_LATER, format!("retry_after_ms={retry_after_ms}"));
+    }
+
+    fn say_unavailable(&mut self, retry_after_ms: u64) {
         let code = ErrorCode::Unavailable.as_str();
         let retry = Some(retry_after_ms);
         self.say(encode::error(&ErrorBody { code, retry_after_ms: retry, ..ErrorBody::default() }));
-        self.close(CloseCode::TRY_LATER, format!("retry_after_ms={retry_after_ms}"));
     }
 
     fn log_failed(&mut self, error: &AppendError) {

@@ -207,7 +207,7 @@ impl Session {
             live.publishing.spare = seqs;
         }
         self.handle_activity(now);
-        self.finish_drain();
+        self.finish_leaving();
     }
 
     /// Outcomes in seq order: one cumulative ack for each run of messages that were taken.

@@ -6,6 +6,7 @@ mod held;
 mod baseline;
 mod channels;
 mod delivery;
+mod edges;
 mod ends;
 mod limits;
 mod publish;

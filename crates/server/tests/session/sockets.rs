@@ -13,14 +13,15 @@ use tokio::{
 
 use crate::client::{Client, Heard, keys, request, resume, resume_at, upgrade};
 
-struct Server {
-    node: Node,
-    address: SocketAddr,
-    handle: ServerHandle,
+/// A server of actix-web.
+pub(crate) struct Server {
+    pub(crate) node: Node,
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: ServerHandle,
 }
 
 impl Server {
-    async fn start(build: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Self {
+    pub(crate) async fn start(build: impl FnOnce(NodeBuilder) -> NodeBuilder) -> Self {
         let node = build(Node::builder(MemoryLog::default())).start().await.unwrap();
         let app = node.clone();
         let server = HttpServer::new(move || App::new().configure(app.routes()))
@@ -36,16 +37,16 @@ impl Server {
         Self { node, address, handle }
     }
 
-    async fn socket(&self) -> TcpStream {
+    pub(crate) async fn socket(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    async fn connect(&self) -> Client<TcpStream> {
+    pub(crate) async fn connect(&self) -> Client<TcpStream> {
         Client::over(self.socket().await).await
     }
 
     /// Head and body of an answer to a request that does not become a connection.
-    async fn answer(&self, head: &str) -> (String, String) {
+    pub(crate) async fn answer(&self, head: &str) -> (String, String) {
         let mut socket = self.socket().await;
         let (head, mut body) = request(&mut socket, head).await;
         socket.shutdown().await.unwrap();
@@ -62,7 +63,8 @@ fn text(bytes: &BytesMut) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn really(test: impl Future<Output = ()>) {
+/// Runs a test on the real clock.
+pub(crate) fn really(test: impl Future<Output = ()>) {
     actix_web::rt::System::new().block_on(async {
         tokio::time::timeout(Duration::from_secs(60), test).await.expect("the test hangs");
     });
