@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug};
 
-use crate::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status, limits};
+use crate::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status, engineio, limits, socketio};
 
 /// The rows of the table whose first column has this title.
 fn table(title: &str) -> Vec<Vec<String>> {
@@ -85,6 +85,26 @@ fn the_table_of_limits_is_the_limits() {
         ("MAX_QUOTE", limits::MAX_QUOTE as u64),
         ("MAX_SEQ", limits::MAX_SEQ),
         ("REPLAY_PAGE", limits::REPLAY_PAGE as u64),
+    ];
+    assert_eq!(documented, coded.map(|(name, value)| (name.to_owned(), value)).into());
+}
+
+// [I-2]
+#[test]
+fn the_table_of_carrier_limits_is_the_limits() {
+    let documented: BTreeMap<_, _> =
+        table("carrier limit").into_iter().map(|row| (row[2].clone(), row[1].parse().unwrap_or(0))).collect();
+    let coded = [
+        ("MAX_ACK", socketio::MAX_ACK),
+        ("MAX_ARGUMENTS", socketio::MAX_ARGUMENTS as u64),
+        ("MAX_ATTACHED", socketio::MAX_ATTACHED as u64),
+        ("MAX_ATTACHMENTS", socketio::MAX_ATTACHMENTS as u64),
+        ("MAX_NAMESPACE", socketio::MAX_NAMESPACE as u64),
+        ("MAX_PAYLOAD", engineio::MAX_PAYLOAD as u64),
+        ("MAX_PERIOD_MS", engineio::MAX_PERIOD_MS),
+        ("MAX_PING", engineio::MAX_PING as u64),
+        ("MAX_RECORDS", engineio::MAX_RECORDS as u64),
+        ("MAX_SID", engineio::MAX_SID as u64),
     ];
     assert_eq!(documented, coded.map(|(name, value)| (name.to_owned(), value)).into());
 }

@@ -7,6 +7,7 @@
 //! - [`decode`] turns the text of one frame into a [`Frame`] that borrows from it.
 //! - [`encode`] writes frames; [`encode::EventHead`] writes the hot one without encoding anything twice.
 //! - [`CloseCode`], [`ErrorCode`] and [`action_of_status`] are one table: which answer each end demands (L-3).
+//! - [`engineio`] and [`socketio`] are the packets of the other carrier, for both of its roles.
 //! - [`FrameGuard`] refuses a WebSocket frame from its header, before it is buffered (F-3).
 
 mod code;
@@ -14,12 +15,14 @@ mod decode;
 #[cfg(test)]
 mod document;
 pub mod encode;
+pub mod engineio;
 mod error;
 mod frame;
 mod guard;
 mod ids;
 pub mod limits;
 mod nesting;
+pub mod socketio;
 mod text;
 
 pub use code::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status};
