@@ -67,10 +67,12 @@ async fn serve(
     dropped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
     let node = Node::builder(log).start().await?;
+    let on_connect = node.on_connect();
     let server = HttpServer::new(move || App::new().configure(node.routes()))
         .workers(1)
         .disable_signals()
         .tcp_nodelay(true)
+        .on_connect(on_connect)
         .bind(("127.0.0.1", port))?;
     let address = server.addrs().first().copied().ok_or("no address")?;
     ready.send(Ok(address))?;

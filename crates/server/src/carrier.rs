@@ -17,8 +17,8 @@ pub(crate) enum Said {
     Frame(ByteString),
     /// The answer to a ping, with its payload.
     Pong(Bytes),
-    /// A ping of its own, of so many bytes; it is answered.
-    Ping(usize),
+    /// So many bytes that are no frame, and cost work as one does.
+    Other(usize),
     /// Anything else that shows that it is there.
     Life,
     /// Its last word.

@@ -265,7 +265,7 @@ impl<C: Carrier> Connection<C> {
                     self.session.handle_text(&frame, now);
                 }
             }
-            Said::Ping(bytes) => {
+            Said::Other(bytes) => {
                 if self.closing.is_none() && self.is_within_rate(bytes) {
                     self.session.handle_activity(now);
                 }

@@ -182,7 +182,7 @@ impl<L: Link> Framed<L> {
                     if !self.done {
                         self.socket.say_pong(payload);
                     }
-                    return Poll::Ready(Ok(Said::Ping(bytes)));
+                    return Poll::Ready(Ok(Said::Other(bytes)));
                 }
                 Some(Heard::Close) => {
                     self.deaf = true;

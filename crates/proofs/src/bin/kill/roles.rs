@@ -227,10 +227,12 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let node = Node::builder(Tap::new(log, lie(arguments))).start().await?;
+    let on_connect = node.on_connect();
     let server = HttpServer::new(move || App::new().configure(node.routes()))
         .workers(1)
         .disable_signals()
         .tcp_nodelay(true)
+        .on_connect(on_connect)
         .bind(("127.0.0.1", 0))?;
     let address = server.addrs().first().copied().ok_or("no address")?;
     let server = server.run();
