@@ -58,6 +58,9 @@ pub(crate) trait Carrier {
     /// How many bytes wait to be written.
     fn backlog(&self) -> usize;
 
+    /// How many bytes were written so far; whoever waits sees by it that the peer still reads.
+    fn written(&self) -> u64;
+
     /// When [`handle_timeout`](Self::handle_timeout) is due; `reading` is whether the peer is listened to.
     fn poll_timeout(&self, reading: bool) -> Option<Instant>;
 

@@ -2,7 +2,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use actix_realtime_protocol::limits;
 
-use crate::RateLimits;
+use crate::{RateLimits, SocketIoOptions};
 
 /// The server's limits and times.
 ///
@@ -53,6 +53,8 @@ pub struct Config {
     pub hook: Duration,
     /// How much is taken of one peer in a time; without limits by default.
     pub rates: RateLimits,
+    /// What is the Socket.IO server's own.
+    pub socket_io: SocketIoOptions,
 }
 
 impl Default for Config {
@@ -76,6 +78,7 @@ impl Default for Config {
             origins: Vec::new(),
             hook: Duration::from_secs(10),
             rates: RateLimits::default(),
+            socket_io: SocketIoOptions::default(),
         }
     }
 }
@@ -121,6 +124,7 @@ impl Config {
             ("closing", self.closing),
             ("retry_after", self.retry_after),
             ("hook", self.hook),
+            ("socket_io.upgrade", self.socket_io.upgrade),
         ];
         if !frame.contains(&self.max_frame) {
             let allowed = format!("{} to {} bytes", frame.start(), frame.end());
@@ -144,12 +148,17 @@ impl Config {
                 return Err(ConfigError { name, value: format!("{rate:?}"), allowed });
             }
         }
-        Ok(())
+        self.socket_io.check()
     }
 
     /// The longest frame that clients are told they may send.
     pub(crate) const fn told_max_frame(&self) -> usize {
         self.max_frame.saturating_sub(STAMPS)
+    }
+
+    /// The longest message of Socket.IO.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.socket_io.max_payload.max(self.max_frame.saturating_mul(2))
     }
 
     /// The window that clients are told.

@@ -60,6 +60,7 @@ pub(crate) struct Connection<C> {
     sleep: Pin<Box<Sleep>>,
     /// When a write that makes no progress is given up.
     stalled: Option<Instant>,
+    written: u64,
     /// The last word is said: until when the peer's is waited for.
     closing: Option<Instant>,
     over: bool,
@@ -94,6 +95,7 @@ impl<C: Carrier> Connection<C> {
             relaying: false,
             sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
             stalled: None,
+            written: 0,
             closing: None,
             over: false,
         }
@@ -422,11 +424,13 @@ impl<C: Carrier> Connection<C> {
             self.over |= self.closing.is_some_and(|until| until <= now.instant);
             return false;
         }
-        match self.carrier.poll_flush(cx) {
+        let flushed = self.carrier.poll_flush(cx);
+        let progress = self.carrier.written() != std::mem::replace(&mut self.written, self.carrier.written());
+        match flushed {
             Poll::Ready(Ok(())) => self.stalled = None,
             Poll::Ready(Err(_)) => self.over = true,
             Poll::Pending => {
-                if self.carrier.backlog() < before || self.stalled.is_none() {
+                if progress || self.stalled.is_none() {
                     self.stalled = Some(now.instant + self.node.rules.config.write_stall);
                 }
             }

@@ -27,6 +27,7 @@
 mod carrier;
 mod config;
 mod connection;
+mod credentials;
 mod environment;
 mod hub;
 mod link;
@@ -40,6 +41,7 @@ mod position;
 mod principal;
 mod rates;
 mod session;
+mod socketio;
 mod timestamp;
 mod token;
 mod web;
@@ -47,9 +49,11 @@ mod websocket;
 
 pub use self::{
     config::{Config, ConfigError},
+    credentials::Credentials,
     environment::{Environment, SystemEnvironment},
     node::{Anonymous, Authenticate, Node, NodeBuilder, StartError},
     policy::{AnyChannel, Authorize, AuthorizeJoin, EventView, LocalBoxFuture, MembersOnly, Verdict},
     principal::{Principal, PrincipalError, Refusal},
     rates::{Rate, RateLimits},
+    socketio::SocketIoOptions,
 };

@@ -12,6 +12,7 @@ use crate::{
     log::{EventLog, Follower, Unavailable},
     rates::Rates,
     session::Rules,
+    socketio::Registry,
     token::Tokens,
 };
 
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) join: Box<dyn AuthorizeJoin>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) rates: Rates,
+    pub(crate) engines: Arc<Registry>,
     pub(crate) log: Arc<dyn EventLog>,
 }
 
@@ -156,6 +158,7 @@ impl NodeBuilder {
                 join: self.join,
                 hub,
                 rates,
+                engines: Arc::default(),
                 log: self.log,
             }),
         })

@@ -16,17 +16,34 @@ use crate::{Node, Refusal, connection::Connection, link::Bodies, origin, websock
 
 impl Node {
     /// Adds the routes `/ws` (the connections), `/healthz` (200 while the process lives) and `/readyz` (200 while
-    /// new connections are welcome, else 503). For other paths see [`upgrade`](Self::upgrade).
+    /// new connections are welcome, else 503). For other paths see [`upgrade`](Self::upgrade), for Socket.IO
+    /// [`socket_io_routes`](Self::socket_io_routes).
     ///
     /// Give `HttpServer` also `.tcp_nodelay(true)`: without it small frames wait for the peer's TCP, 40 ms a time. And
     /// give it [`on_connect`](Self::on_connect).
     pub fn routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let (websocket, health) = (self.websocket_routes(), self.health_routes());
+        |app| {
+            websocket(app);
+            health(app);
+        }
+    }
+
+    /// The route `/ws` alone of [`routes`](Self::routes).
+    pub fn websocket_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
         let node = self.clone();
         |app| {
-            let (ws, ready) = (node.clone(), node);
-            app.route("/ws", web::get().to(move |request, payload| upgrade(ws.clone(), request, payload)))
-                .route("/healthz", web::get().to(HttpResponse::Ok))
-                .route("/readyz", web::get().to(move || readiness(ready.clone())));
+            let answer = move |request, payload| upgrade(node.clone(), request, payload);
+            app.route("/ws", web::get().to(answer));
+        }
+    }
+
+    /// What a load balancer asks, alone of [`routes`](Self::routes): `/healthz` and `/readyz`.
+    pub fn health_routes(&self) -> impl FnOnce(&mut ServiceConfig) + use<> {
+        let node = self.clone();
+        |app| {
+            app.route("/healthz", web::get().to(HttpResponse::Ok))
+                .route("/readyz", web::get().to(move || readiness(node.clone())));
         }
     }
 
@@ -122,6 +139,6 @@ fn too_many(wait: Duration) -> HttpResponse {
 }
 
 /// Rounded up: who comes back too early comes back in vain.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

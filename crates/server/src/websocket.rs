@@ -162,12 +162,13 @@ pub(crate) struct Framed<L> {
     deaf: bool,
     /// Our last word is said.
     done: bool,
+    written: u64,
 }
 
 impl<L> Framed<L> {
     /// `limit` is the longest frame in bytes, and `whole_frame` the time that one may take.
     pub(crate) fn new(link: L, limit: usize, whole_frame: Duration) -> Self {
-        Self { socket: WebSocket::new(limit), link, whole_frame, deaf: false, done: false }
+        Self { socket: WebSocket::new(limit), link, whole_frame, deaf: false, done: false, written: 0 }
     }
 }
 
@@ -227,6 +228,10 @@ impl<L: Link> Carrier for Framed<L> {
         self.socket.outgoing.len()
     }
 
+    fn written(&self) -> u64 {
+        self.written
+    }
+
     fn poll_timeout(&self, reading: bool) -> Option<Instant> {
         self.socket.deadline(self.whole_frame).filter(|_| reading)
     }
@@ -241,7 +246,10 @@ impl<L: Link> Carrier for Framed<L> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.poll_write(cx, self.socket.outgoing())
+        let before = self.socket.outgoing.len();
+        let flushed = self.link.poll_write(cx, self.socket.outgoing());
+        self.written += (before - self.socket.outgoing.len()) as u64;
+        flushed
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
