@@ -42,15 +42,28 @@ async fn serve(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Node::builder(RedbLog::open(arguments.data.join("events.redb"), RedbOptions::default())?)
         }
     };
-    let node = builder.start().await?;
+    let Arguments { host, ws, io, origins, .. } = arguments;
+    let node = builder.configure(|config| config.origins = origins).start().await?;
     let routes = node.clone();
-    let server = HttpServer::new(move || App::new().configure(routes.routes()))
-        .tcp_nodelay(true)
-        .on_connect(node.on_connect())
-        .disable_signals()
-        .bind((arguments.host, arguments.port))?;
-    for address in server.addrs() {
-        println!("listening on ws://{address}/ws");
+    let mut server = HttpServer::new(move || {
+        let app = App::new().configure(routes.health_routes());
+        let app = if ws.is_some() { app.configure(routes.websocket_routes()) } else { app };
+        if io.is_some() { app.configure(routes.socket_io_routes()) } else { app }
+    })
+    .tcp_nodelay(true)
+    .on_connect(node.on_connect())
+    .disable_signals();
+    for port in [ws, io].into_iter().flatten() {
+        server = server.bind((host, port))?;
+    }
+    // In the order in which they were bound.
+    let mut addresses = server.addrs().into_iter();
+    for (url, _) in
+        [("ws://{}/ws", ws), ("http://{}/socket.io/", io)].iter().filter(|(_, port)| port.is_some())
+    {
+        if let Some(address) = addresses.next() {
+            println!("listening on {}", url.replace("{}", &address.to_string()));
+        }
     }
     let server = match arguments.workers {
         Some(workers) => server.workers(workers),
