@@ -15,6 +15,7 @@ pub mod link;
 pub mod metrics;
 pub mod numbering;
 pub mod outbox;
+mod refusal;
 pub mod retry;
 pub mod session;
 pub mod store;

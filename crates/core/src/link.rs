@@ -93,10 +93,11 @@ impl EndReason {
         }
     }
 
-    /// Whether another connection has taken the session over.
-    fn is_superseded(&self) -> bool {
+    /// Whether we were sent away for what may be over by now: superseded, or dismissed (I-9).
+    fn may_be_over(&self) -> bool {
         match self {
             Self::Link(LinkEnd::Remote { code, .. }) => *code == Some(CloseCode::SUPERSEDED),
+            Self::Link(LinkEnd::Dismissed) => true,
             Self::Refused { code, .. } => *code == *ErrorCode::Superseded.as_str(),
             Self::Link(_) | Self::Open(_) | Self::Panicked => false,
         }
@@ -164,7 +165,7 @@ impl fmt::Display for ConnectionState {
     }
 }
 
-/// A client that is superseded twice within this time is not the only one.
+/// A client that is sent away twice within this time is not wanted: it is not the only one, or is dismissed for good.
 const TWICE_WITHIN: Duration = Duration::from_secs(600);
 
 /// What the policy wants done.
@@ -195,7 +196,7 @@ pub struct LinkPolicy {
     phase: Phase,
     state: ConnectionState,
     hint: Option<Duration>,
-    superseded_at: Option<Instant>,
+    sent_away_at: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -213,7 +214,7 @@ impl LinkPolicy {
             phase: Phase::Down,
             state,
             hint: None,
-            superseded_at: None,
+            sent_away_at: None,
             outputs: told.into_iter().collect(),
         }
     }
@@ -307,13 +308,14 @@ impl LinkPolicy {
 
     /// A client that is superseded comes back once: it may have been a resume of its own that was late, of a run that
     /// was killed, and nobody is there. Of two that are, the one that is superseded again stops, so that they do not
-    /// take turns for ever.
+    /// take turns for ever. One that is dismissed without a word comes back once as well: the server may have moved
+    /// its clients, and if it means this one, it says why when the namespace is asked for again, or dismisses it again.
     fn action(&mut self, reason: &EndReason, now: Instant) -> Action {
-        if !reason.is_superseded() {
+        if !reason.may_be_over() {
             return reason.action();
         }
-        let again = self.superseded_at.is_some_and(|at| now.saturating_duration_since(at) < TWICE_WITHIN);
-        self.superseded_at = Some(now);
+        let again = self.sent_away_at.is_some_and(|at| now.saturating_duration_since(at) < TWICE_WITHIN);
+        self.sent_away_at = Some(now);
         if again { reason.action() } else { Action::Reconnect }
     }
 

@@ -22,9 +22,9 @@ pub trait Transport: Send + 'static {
 /// What an attempt needs to know.
 #[derive(Clone, Debug)]
 pub struct OpenRequest {
-    /// Where to: a `ws:` or `wss:` URL without credentials in it.
+    /// Where to: a `ws:`, `wss:`, `http:` or `https:` URL without credentials in it.
     pub url: String,
-    /// Goes as `Authorization: Bearer ..` and nowhere else.
+    /// Goes as `Authorization: Bearer ..`, over Socket.IO also in the connect's data, and nowhere else.
     pub token: Option<SecretString>,
     /// How long the whole attempt may take: name, connection, TLS and upgrade.
     pub timeout: Duration,
@@ -143,6 +143,9 @@ pub enum LinkEnd {
     /// The peer did not answer in time (L-1).
     #[error("peer is silent")]
     Silent,
+    /// A Socket.IO server put us out of the namespace (I-9).
+    #[error("disconnected by the server")]
+    Dismissed,
 }
 
 impl LinkEnd {
@@ -151,6 +154,7 @@ impl LinkEnd {
     pub fn action(&self) -> Action {
         match self {
             Self::Local(code) | Self::Remote { code: Some(code), .. } => code.action(),
+            Self::Dismissed => Action::Stop,
             Self::Remote { code: None, .. }
             | Self::Eof
             | Self::Io(_)
@@ -210,6 +214,29 @@ pub enum OpenError {
     /// The peer's answer to the upgrade is not one that RFC 6455 section 4.1 allows.
     #[error("bad answer to the upgrade: {0}")]
     Handshake(String),
+    /// A Socket.IO server let us not into the namespace (I-7); made by [`refused`](Self::refused).
+    #[error("refused by the server: {message:?}")]
+    Refused {
+        /// Its words, cut at 256 bytes.
+        message: String,
+        /// Its data as JSON; none where it is longer than 1 KiB.
+        data: Option<String>,
+        /// The HTTP status that says the same, where data or words name one.
+        status: Option<u16>,
+        /// The data's `retry_after_ms`.
+        retry_after: Option<Duration>,
+    },
+    /// The link ended before a session could begin on it.
+    #[error("ended while it was opened: {0}")]
+    Ended(LinkEnd),
+    /// A Socket.IO server takes less than the longest frame that could be sent: a smaller `max_frame` would do.
+    #[error("server takes packets of {max_payload} bytes at most, max_frame asks for {needed}")]
+    MaxPayload {
+        /// What it takes, in bytes.
+        max_payload: usize,
+        /// What the longest frame takes with what goes around it, in bytes.
+        needed: usize,
+    },
     /// The request itself cannot be sent, whatever the peer does.
     #[error("cannot ask for this link: {0}")]
     Request(String),
@@ -218,28 +245,36 @@ pub enum OpenError {
 impl OpenError {
     /// What this failure demands (L-3).
     #[must_use]
-    pub const fn action(&self) -> Action {
+    pub fn action(&self) -> Action {
         match self {
-            Self::Http { status, .. } => action_of_status(*status),
-            // A certificate can be renewed, a wrong answer be a proxy's that restarts: worth coming back to, slowly.
-            Self::Timeout(_) | Self::Dns(_) | Self::Connect(_) | Self::Tls(_) | Self::Handshake(_) => {
-                Action::Reconnect
+            Self::Http { status, .. } | Self::Refused { status: Some(status), .. } => {
+                action_of_status(*status)
             }
-            Self::Http2 | Self::Request(_) => Action::Stop,
+            Self::Ended(end) => end.action(),
+            // A certificate can be renewed, a wrong answer be a proxy's that restarts: worth coming back to, slowly.
+            Self::Timeout(_)
+            | Self::Dns(_)
+            | Self::Connect(_)
+            | Self::Tls(_)
+            | Self::Handshake(_)
+            | Self::Refused { status: None, .. } => Action::Reconnect,
+            Self::Http2 | Self::MaxPayload { .. } | Self::Request(_) => Action::Stop,
         }
     }
 
     /// When the peer wants us back.
     #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Http { retry_after, .. } => *retry_after,
+            Self::Http { retry_after, .. } | Self::Refused { retry_after, .. } => *retry_after,
+            Self::Ended(end) => end.retry_after(),
             Self::Timeout(_)
             | Self::Dns(_)
             | Self::Connect(_)
             | Self::Tls(_)
             | Self::Http2
             | Self::Handshake(_)
+            | Self::MaxPayload { .. }
             | Self::Request(_) => None,
         }
     }

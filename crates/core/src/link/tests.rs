@@ -89,11 +89,11 @@ fn what_cannot_be_cured_by_coming_back_is_not_tried_again() {
     }
 }
 
-// [X-3] [L-3]
+// [X-3] [L-3] [I-9]
 #[test]
-fn a_client_that_is_superseded_comes_back_once_and_stops_when_it_is_superseded_again() {
+fn a_client_that_is_superseded_or_dismissed_comes_back_once_and_stops_when_that_happens_again() {
     let refused = EndReason::Refused { action: Action::Stop, code: "superseded".into() };
-    for reason in [closed(4409, ""), refused] {
+    for reason in [closed(4409, ""), refused, EndReason::Link(LinkEnd::Dismissed)] {
         let (mut policy, mut now) = policy(plain());
         policy.connect();
         for wait in [0, 700] {
