@@ -3,9 +3,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     Ack, DecodeError, ErrorAction, ErrorCode, ErrorFrame, ErrorPayload, Event, Frame, Key, Limits, Meta,
-    Resume, ResumeResponse, Text, channel_name, event_name,
+    NameError, Resume, ResumeResponse, Secret, Text, channel_name, event_name,
     ids::opaque,
-    limits::{MAX_SEQ, quote},
+    limits::{MAX_SEQ, MAX_TOKEN, quote},
     nesting_exceeds,
 };
 
@@ -194,6 +194,11 @@ fn meta<'a>(event: Option<Text<'a>>, payload: Option<&'a RawValue>) -> Result<Me
         retry_after_ms: Option<u64>,
     }
     let event = event.ok_or(DecodeError::Missing { frame: "meta", field: "event" })?;
+    match &*event {
+        "auth.refresh" => return auth_refresh(payload),
+        "auth.refreshed" => return auth_refreshed(payload),
+        _ => {}
+    }
     if !matches!(&*event, "channel.join" | "channel.leave" | "channel.joined" | "pos" | "server.draining") {
         return Ok(match &*event {
             "ping" => Meta::Ping,
@@ -220,6 +225,33 @@ fn meta<'a>(event: Option<Text<'a>>, payload: Option<&'a RawValue>) -> Result<Me
         },
         _ => Meta::Draining { retry_after_ms: arguments.retry_after_ms.unwrap_or(0) },
     })
+}
+
+/// No error may repeat what serde says of this payload: it would name the token.
+fn auth_refresh<'a>(payload: Option<&'a RawValue>) -> Result<Meta<'a>, DecodeError> {
+    #[derive(Deserialize)]
+    struct Arguments<'a> {
+        #[serde(borrow)]
+        token: Text<'a>,
+    }
+    let arguments = payload.and_then(|json| parse::<Arguments<'a>>(json.get()).ok());
+    let token = arguments.map(|arguments| arguments.token).filter(|token| !token.is_empty());
+    let token = token.ok_or(DecodeError::Missing { frame: "meta", field: "payload.token" })?;
+    match token.len() {
+        len if len > MAX_TOKEN => {
+            Err(DecodeError::Name(NameError::TooLong { what: "token", len, limit: MAX_TOKEN }))
+        }
+        _ => Ok(Meta::AuthRefresh { token: Secret::new(token) }),
+    }
+}
+
+fn auth_refreshed<'a>(payload: Option<&'a RawValue>) -> Result<Meta<'a>, DecodeError> {
+    #[derive(Default, Deserialize)]
+    struct Arguments {
+        expires_in_ms: Option<u64>,
+    }
+    let arguments: Arguments = payload.map_or_else(|| Ok(Arguments::default()), |json| parse(json.get()))?;
+    Ok(Meta::AuthRefreshed { expires_in_ms: arguments.expires_in_ms })
 }
 
 fn error<'a>(seq: Option<u64>, payload: Option<&'a RawValue>) -> Result<ErrorFrame<'a>, DecodeError> {

@@ -84,6 +84,7 @@ fn the_table_of_limits_is_the_limits() {
         ("MAX_OPAQUE", limits::MAX_OPAQUE as u64),
         ("MAX_QUOTE", limits::MAX_QUOTE as u64),
         ("MAX_SEQ", limits::MAX_SEQ),
+        ("MAX_TOKEN", limits::MAX_TOKEN as u64),
         ("REPLAY_PAGE", limits::REPLAY_PAGE as u64),
     ];
     assert_eq!(documented, coded.map(|(name, value)| (name.to_owned(), value)).into());

@@ -255,6 +255,22 @@ pub fn draining(retry_after_ms: u64) -> String {
     meta("server.draining", |out| number(out, "retry_after_ms", retry_after_ms))
 }
 
+/// `meta` `auth.refresh`. The frame holds the token: it is to be shown nowhere.
+#[must_use]
+pub fn auth_refresh(token: &str) -> String {
+    meta("auth.refresh", |out| field(out, "token", token))
+}
+
+/// `meta` `auth.refreshed`.
+#[must_use]
+pub fn auth_refreshed(expires_in_ms: Option<u64>) -> String {
+    meta("auth.refreshed", |out| {
+        if let Some(ms) = expires_in_ms {
+            number(out, "expires_in_ms", ms);
+        }
+    })
+}
+
 /// A `batch` frame of frames that are encoded already (D-10).
 #[must_use]
 pub fn batch<'a>(frames: impl IntoIterator<Item = &'a str>) -> String {

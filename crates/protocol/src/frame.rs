@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{ErrorAction, ErrorCode, Text};
+use crate::{ErrorAction, ErrorCode, Secret, Text};
 
 /// One frame, borrowed from the text that it was decoded from (F-1).
 #[derive(Clone, Debug)]
@@ -237,6 +237,16 @@ pub enum Meta<'a> {
     Draining {
         /// When to come back, in milliseconds.
         retry_after_ms: u64,
+    },
+    /// The client has a newer token for this connection.
+    AuthRefresh {
+        /// It.
+        token: Secret<'a>,
+    },
+    /// The server took it.
+    AuthRefreshed {
+        /// How long it is good, in milliseconds; None where the server does not say.
+        expires_in_ms: Option<u64>,
     },
     /// Any other: ignored, and counted.
     Unknown,

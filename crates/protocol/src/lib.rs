@@ -23,6 +23,7 @@ mod ids;
 pub mod limits;
 mod nesting;
 pub mod socketio;
+mod secret;
 mod text;
 
 pub use code::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status};
@@ -33,7 +34,11 @@ pub use guard::{FrameGuard, FrameHeader, GuardError};
 pub use ids::{IncarnationError, IncarnationRef, Key, channel_name, event_name};
 pub use limits::Limits;
 pub use nesting::nesting_exceeds;
+pub use secret::Secret;
 pub use text::Text;
 
 /// The `proto` that resume and its answer name when both sides know the extensions of this protocol (section 3).
 pub const PROTO: u32 = 2;
+
+/// The feature of peers that renew a token on the living link.
+pub const AUTH_REFRESH: &str = "auth_refresh";

@@ -15,6 +15,8 @@ pub const MAX_KEY: usize = 64;
 /// Longest position, epoch, resume token or principal that a server may give, in bytes: a client keeps them, and says
 /// them again in its next `resume`, which has to fit a frame.
 pub const MAX_OPAQUE: usize = 1024;
+/// Longest token that `auth.refresh` may carry, in bytes.
+pub const MAX_TOKEN: usize = 16 * 1024;
 /// Highest sequence number: the last integer that a JSON number holds exactly in every language (F-2).
 pub const MAX_SEQ: u64 = (1 << 53) - 1;
 /// Most numbered frames of one session in flight, unacked (D-7).

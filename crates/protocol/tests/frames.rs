@@ -8,7 +8,7 @@
 
 use actix_realtime_protocol::{
     Ack, Action, CloseCode, DecodeError, ErrorAction, ErrorCode, Event, Frame, IncarnationRef, Key, Limits,
-    Meta, Rejected, Resume, ResumeResponse, action_of_status, decode, encode, limits,
+    Meta, Rejected, Resume, ResumeResponse, Secret, action_of_status, decode, encode, limits,
 };
 
 fn read(text: &str) -> Frame<'_> {
@@ -209,7 +209,7 @@ fn an_error_is_read_with_a_code_in_digits_or_in_words() {
     assert!(matches!(read(r#"{"type":"error"}"#), Frame::Error(_)));
 }
 
-// [C-2] [S-5] [L-1] [L-5]
+// [C-2] [S-5] [L-1] [L-5] [X-8]
 #[test]
 fn every_meta_frame_reads_as_it_was_written() {
     for (text, expected) in [
@@ -221,12 +221,35 @@ fn every_meta_frame_reads_as_it_was_written() {
         (encode::joined("a", "7@e"), Meta::Joined { channel: "a".into(), pos: Some("7@e".into()) }),
         (encode::pos(3, "7@e"), Meta::Pos { seq: 3, pos: "7@e".into() }),
         (encode::draining(1500), Meta::Draining { retry_after_ms: 1500 }),
+        (encode::auth_refresh("t\"1"), Meta::AuthRefresh { token: Secret::new("t\"1".into()) }),
+        (encode::auth_refreshed(Some(60_000)), Meta::AuthRefreshed { expires_in_ms: Some(60_000) }),
+        (encode::auth_refreshed(None), Meta::AuthRefreshed { expires_in_ms: None }),
     ] {
         match read(&text) {
             Frame::Meta(meta) => assert_eq!(meta, expected, "{text}"),
             other => panic!("{other:?}"),
         }
     }
+}
+
+// [X-4] [X-8]
+#[test]
+fn a_token_in_a_frame_is_shown_by_no_debug_output_and_no_error() {
+    let Frame::Meta(meta) = read(r#"{"type":"meta","event":"auth.refresh","payload":{"token":"s3cr3t"}}"#)
+    else {
+        panic!("no meta frame")
+    };
+    assert_eq!(format!("{meta:?}"), "AuthRefresh { token: [secret] }");
+    for payload in
+        [r#""s3cr3t""#, r#"{"token":["s3cr3t"]}"#, r#"{"tokens3cr3t":1}"#, r#"{"token":""}"#, "null"]
+    {
+        let error = refuse(&format!(r#"{{"type":"meta","event":"auth.refresh","payload":{payload}}}"#));
+        assert_eq!(error.close_code(), CloseCode::PROTOCOL_ERROR);
+        assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
+    }
+    read(&encode::auth_refresh(&"x".repeat(limits::MAX_TOKEN)));
+    let error = refuse(&encode::auth_refresh(&"x".repeat(limits::MAX_TOKEN + 1)));
+    assert_eq!(error.to_string(), "bad token has 16385 bytes, at most 16384 are allowed");
 }
 
 #[test]

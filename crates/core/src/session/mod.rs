@@ -347,6 +347,8 @@ impl Session {
             | MetaFrame::Pos { .. }
             | MetaFrame::Join { .. }
             | MetaFrame::Leave { .. }
+            | MetaFrame::AuthRefresh { .. }
+            | MetaFrame::AuthRefreshed { .. }
             | MetaFrame::Unknown => {
                 self.counts.ignored += 1;
             }
