@@ -35,6 +35,9 @@ pub struct Config {
     /// How long the proof of an anonymous client's session is good; it gets a newer one at each resume. 30 days
     /// by default.
     pub resume_token_life: Duration,
+    /// How long a connection lives on with an expired token, so that a newer one that is under way comes in time;
+    /// 10 s by default.
+    pub token_grace: Duration,
     /// How long the answer of a closing handshake is waited for; 2 s by default.
     pub closing: Duration,
     /// When a client that could not be served is to come back; 2 s by default.
@@ -71,6 +74,7 @@ impl Default for Config {
             silence: Duration::from_secs(15),
             write_stall: Duration::from_secs(10),
             resume_token_life: Duration::from_secs(30 * 86_400),
+            token_grace: Duration::from_secs(10),
             closing: Duration::from_secs(2),
             retry_after: Duration::from_secs(2),
             recent_events: 65_536,
@@ -121,6 +125,7 @@ impl Config {
             ("heartbeat", self.heartbeat),
             ("silence", self.silence),
             ("write_stall", self.write_stall),
+            ("token_grace", self.token_grace),
             ("closing", self.closing),
             ("retry_after", self.retry_after),
             ("hook", self.hook),

@@ -12,7 +12,7 @@ use actix_realtime_protocol::CloseCode;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::{
-    LocalBoxFuture, Principal, Verdict,
+    LocalBoxFuture, Principal, Refusal, Verdict,
     carrier::{Carrier, Fault, Said},
     config::millis,
     hub::{Signal, Signals, Slot},
@@ -50,6 +50,7 @@ pub(crate) struct Connection<C> {
     call: Option<LocalBoxFuture<Reply>>,
     page: Option<PageRead>,
     verdicts: Option<LocalBoxFuture<Vec<Verdict>>>,
+    renewal: Option<LocalBoxFuture<Result<Principal, Refusal>>>,
     /// The session that a resume asks for, if nobody else may have it meanwhile.
     asked: Option<Arc<SessionKey>>,
     owner: Option<Arc<SessionKey>>,
@@ -88,6 +89,7 @@ impl<C: Carrier> Connection<C> {
             call: None,
             page: None,
             verdicts: None,
+            renewal: None,
             asked: None,
             owner: None,
             membership: None,
@@ -213,6 +215,12 @@ impl<C: Carrier> Connection<C> {
             (self.verdicts, busy) = (None, true);
             self.session.handle_verdicts(verdicts, now);
         }
+        if let Some(renewal) = &mut self.renewal
+            && let Poll::Ready(renewed) = renewal.as_mut().poll(cx)
+        {
+            (self.renewal, busy) = (None, true);
+            self.session.handle_renewed(renewed, now);
+        }
         if let Some((interest, page)) = &mut self.page
             && let Poll::Ready(page) = page.as_mut().poll(cx)
         {
@@ -317,6 +325,10 @@ impl<C: Carrier> Connection<C> {
                 Output::Text(frame) => self.carrier.say(frame.into()),
                 Output::Ping(payload) => self.carrier.ping(payload),
                 Output::Authorize(channels) => self.verdicts = Some(self.ask(channels)),
+                Output::Renew(token) => {
+                    let principal = self.session.principal().clone();
+                    self.renewal = Some(self.node.renew.renew(principal, token));
+                }
                 Output::Resume(resume) => {
                     self.asked = resume.exclusive.then(|| Arc::clone(&resume.session));
                     self.call = Some(self.resume(*resume));

@@ -40,6 +40,7 @@ mod policy;
 mod position;
 mod principal;
 mod rates;
+mod renew;
 mod session;
 mod socketio;
 mod timestamp;
@@ -56,4 +57,7 @@ pub use self::{
     principal::{Principal, PrincipalError, Refusal},
     rates::{Rate, RateLimits},
     socketio::SocketIoOptions,
+    renew::{NoRenewal, Renew},
 };
+/// How a token is given to [`Renew`]: no `Debug` output shows it.
+pub use secrecy::{ExposeSecret, SecretString};

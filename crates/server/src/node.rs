@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
     AnyChannel, Authorize, AuthorizeJoin, Config, ConfigError, Environment, LocalBoxFuture, MembersOnly,
-    Principal, Refusal, SystemEnvironment, Verdict,
+    NoRenewal, Principal, Refusal, Renew, SystemEnvironment, Verdict,
     hub::Hub,
     log::{EventLog, Follower, Unavailable},
     rates::Rates,
@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) environment: Box<dyn Environment>,
     pub(crate) authenticate: Box<dyn Authenticate>,
     pub(crate) join: Box<dyn AuthorizeJoin>,
+    pub(crate) renew: Box<dyn Renew>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) rates: Rates,
     pub(crate) engines: Arc<Registry>,
@@ -90,6 +91,7 @@ pub struct NodeBuilder {
     authenticate: Box<dyn Authenticate>,
     authorize: Box<dyn Authorize>,
     join: Box<dyn AuthorizeJoin>,
+    renew: Box<dyn Renew>,
 }
 
 impl fmt::Debug for NodeBuilder {
@@ -110,6 +112,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
         self.authenticate = Box::new(authenticate);
+        self
+    }
+
+    /// Who judges newer tokens for connections that are up; [`NoRenewal`] by default.
+    #[must_use]
+    pub fn renew(mut self, renew: impl Renew) -> Self {
+        self.renew = Box::new(renew);
         self
     }
 
@@ -149,13 +158,15 @@ impl NodeBuilder {
         let bounds = self.log.follow(follower as std::sync::Weak<dyn Follower>).await?;
         hub.begin(&bounds);
         let rates = Rates::new(&self.config.rates);
-        let rules = Rules { config: self.config, tokens, authorize: self.authorize };
+        let renews = self.renew.is_offered();
+        let rules = Rules { config: self.config, tokens, authorize: self.authorize, renews };
         Ok(Node {
             inner: Arc::new(Inner {
                 rules: Arc::new(rules),
                 environment: self.environment,
                 authenticate: self.authenticate,
                 join: self.join,
+                renew: self.renew,
                 hub,
                 rates,
                 engines: Arc::default(),
@@ -205,6 +216,7 @@ impl Node {
             authenticate: Box::new(Anonymous),
             authorize: Box::new(MembersOnly),
             join: Box::new(AnyChannel),
+            renew: Box::new(NoRenewal),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::token::ANONYMOUS;
 pub struct Principal {
     id: Arc<str>,
     data: Option<Arc<dyn Any + Send + Sync>>,
+    valid_for: Option<Duration>,
 }
 
 impl fmt::Debug for Principal {
@@ -75,8 +76,31 @@ impl Principal {
         self
     }
 
+    /// The same principal, for so long: its token expires then. The client is told, and unless it brings a newer token
+    /// its connection ends (4401) once the token has been expired for `Config::token_grace`. Without it a
+    /// connection outlives its token.
+    #[must_use]
+    pub const fn valid_for(mut self, time: Duration) -> Self {
+        self.valid_for = Some(time);
+        self
+    }
+
+    pub(crate) const fn validity(&self) -> Option<Duration> {
+        self.valid_for
+    }
+
     pub(crate) fn named(id: Arc<str>) -> Self {
-        Self { id, data: None }
+        Self { id, data: None, valid_for: None }
+    }
+
+    /// Whether a newer token of `other` is one of the same principal. What name an anonymous one has, only the server
+    /// knows.
+    pub(crate) fn is_renewed_by(&self, other: &Self) -> bool {
+        self.id == other.id || self.is_anonymous() && other.is_anonymous()
+    }
+
+    pub(crate) fn take_data_of(&mut self, other: Self) {
+        (self.data, self.valid_for) = (other.data, other.valid_for);
     }
 
     pub(crate) fn rename(&mut self, id: Arc<str>) {

@@ -4,6 +4,7 @@
 mod deliver;
 mod members;
 mod publish;
+mod renew;
 mod resume;
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
@@ -14,8 +15,9 @@ use actix_realtime_protocol::{
 };
 use bytestring::ByteString;
 use fastrand::Rng;
+use secrecy::SecretString;
 
-use self::{deliver::Delivery, members::Membering, publish::Publishing, resume::Resuming};
+use self::{deliver::Delivery, members::Membering, publish::Publishing, renew::Renewal, resume::Resuming};
 use crate::{
     Authorize, Config, Principal, Verdict,
     config::millis,
@@ -29,6 +31,8 @@ pub(crate) struct Rules {
     pub(crate) config: Config,
     pub(crate) tokens: Tokens,
     pub(crate) authorize: Box<dyn Authorize>,
+    /// Whether tokens are renewed on the living link.
+    pub(crate) renews: bool,
 }
 
 impl fmt::Debug for dyn Authorize {
@@ -53,6 +57,8 @@ pub(crate) enum Output {
     Ping(String),
     /// Ask whether these channels may be joined; goes to [`Session::handle_verdicts`].
     Authorize(Vec<Arc<str>>),
+    /// Ask whose token this is; goes to [`Session::handle_renewed`].
+    Renew(SecretString),
     /// Ask the log; goes to [`Session::handle_resumed`].
     Resume(Box<Resume>),
     /// The session has begun: from now on this connection is its only one, if it is named with a fence, and is told
@@ -103,6 +109,7 @@ struct Live {
 pub(crate) struct Session {
     rules: Arc<Rules>,
     principal: Principal,
+    renewal: Renewal,
     /// What an anonymous client is named, if it has no better proof.
     anonymous: u128,
     random: Rng,
@@ -121,6 +128,7 @@ impl Session {
         let until = now.instant + rules.config.first_frame;
         Self {
             rules,
+            renewal: Renewal::of(&principal, now),
             principal,
             anonymous,
             random: Rng::with_seed(seed),
@@ -182,6 +190,7 @@ impl Session {
             (Frame::Unknown | Frame::Meta(Meta::Unknown | Meta::Pong), _) => {
                 tracing::trace!("a frame of an unknown kind is ignored");
             }
+            (Frame::Meta(Meta::AuthRefresh { token }), _) => self.refresh(&token),
             (Frame::Meta(Meta::Ping), _) => self.say(encode::meta_ping(true)),
             (Frame::Resume(resume), Phase::Waiting { .. }) => self.resume(&resume, now),
             (_, Phase::Waiting { .. }) => {
@@ -263,14 +272,14 @@ impl Session {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Waiting { until } => Some(*until),
-            Phase::Resuming(_) | Phase::Closed => None,
-            Phase::Live(live) => {
-                let silent = self.silent_at().filter(|_| self.wants_input());
-                Some(silent.map_or(live.heartbeat, |at| at.min(live.heartbeat)))
-            }
-        }
+        let (own, silent) = match &self.phase {
+            Phase::Waiting { until } => (Some(*until), None),
+            Phase::Resuming(_) => (None, None),
+            Phase::Live(live) => (Some(live.heartbeat), self.silent_at().filter(|_| self.wants_input())),
+            Phase::Closed => return None,
+        };
+        let expired = self.renewal.deadline(self.rules.config.token_grace);
+        [own, silent, expired].into_iter().flatten().min()
     }
 
     /// When the client is pinged; after that, when it is given up.
@@ -281,6 +290,10 @@ impl Session {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Now) {
+        let expired = self.renewal.deadline(self.rules.config.token_grace);
+        if expired.is_some_and(|at| at <= now.instant) {
+            return self.close(CloseCode::UNAUTHORIZED, "token expired");
+        }
         match &mut self.phase {
             Phase::Waiting { until } if *until <= now.instant => {
                 self.close(CloseCode::TIMEOUT, "no resume in time");

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use actix_realtime_protocol::{IncarnationRef, PROTO, Rejected, ResumeResponse, channel_name, encode};
+use actix_realtime_protocol::{
+    AUTH_REFRESH, IncarnationRef, PROTO, Rejected, ResumeResponse, Text, channel_name, encode,
+};
 use serde_json::value::RawValue;
 
 use super::{Live, Now, Output, Phase, Session, deliver::Delivery, publish::Publishing};
@@ -50,6 +52,7 @@ impl Session {
         if resume.channels.iter().any(|channel| channel_name(channel).is_err()) {
             return self.violation("resume names a bad channel");
         }
+        self.renewal.agree(&resume.features, self.rules.renews && proto2);
         let proven = resume.resume_token.as_deref().filter(|_| proto2).map(str::to_owned);
         let session = Arc::new(SessionKey::new(self.principal.id(), client_id));
         let channels = resume.channels.iter().filter(|_| proto2).map(|channel| (**channel).into());
@@ -193,7 +196,7 @@ impl Session {
             subject: Some(self.principal.id().into()),
             missing: Some(Vec::new()),
             proto: Some(PROTO),
-            features: vec!["cumulative_ack".into()],
+            features: self.features(),
             epoch: Some((&*resumed.bounds.epoch).into()),
             pos: Some((&*pos).into()),
             seq: Some(start.seq),
@@ -203,10 +206,15 @@ impl Session {
             max_inflight: Some(config.in_flight() as u64),
             max_frame: Some(config.told_max_frame() as u64),
             heartbeat_ms: Some(millis(config.heartbeat)),
-            token_expires_in_ms: None,
+            token_expires_in_ms: self.renewal.left_ms(now),
             // Keys go by count and not by time (D-4).
             dedup_ttl_ms: None,
         })
+    }
+
+    fn features(&self) -> Vec<Text<'static>> {
+        let renews = self.renewal.agreed.then_some(AUTH_REFRESH);
+        ["cumulative_ack"].into_iter().chain(renews).map(Into::into).collect()
     }
 
     /// The answer to a baseline client, with what it missed.

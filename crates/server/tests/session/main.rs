@@ -11,6 +11,7 @@ mod ends;
 mod limits;
 mod publish;
 mod relays;
+mod renewal;
 mod resume;
 mod security;
 mod sockets;
