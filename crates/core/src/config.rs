@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use actix_realtime_protocol::{Key, NameError, channel_name, limits};
 use secrecy::SecretString;
 
-use crate::{delivery::DeliveryOptions, endpoint::Endpoint, transport::LinkLimits};
+use crate::{auth::AuthOptions, delivery::DeliveryOptions, endpoint::Endpoint, transport::LinkLimits};
 
 /// First delay of the backoff curve: 1 s, as in the original.
 pub const DEFAULT_RETRY_MIN: Duration = Duration::from_secs(1);
@@ -58,6 +58,7 @@ pub enum Overflow {
 pub struct Config {
     pub(crate) endpoint: Endpoint,
     pub(crate) token: Option<SecretString>,
+    pub(crate) auth_options: AuthOptions,
     pub(crate) client_id: Option<String>,
     pub(crate) channels: Vec<String>,
     pub(crate) retry_min: Duration,
@@ -201,6 +202,7 @@ impl ConfigBuilder {
             config: Config {
                 endpoint: Endpoint::default(),
                 token: None,
+                auth_options: AuthOptions::default(),
                 client_id: None,
                 channels: Vec::new(),
                 retry_min: DEFAULT_RETRY_MIN,
@@ -230,6 +232,8 @@ impl ConfigBuilder {
     }
 
     setters! {
+        /// How tokens are renewed: [`AuthOptions`].
+        auth_options: AuthOptions;
         /// First delay of the backoff curve. Default 1 s; 100 ms to 1 h, at most `retry_max`.
         retry_min: Duration;
         /// Highest delay of the backoff curve. Default 30 s; 100 ms to 1 h.
@@ -376,6 +380,7 @@ impl ConfigBuilder {
                 return Err(ConfigError::OutOfRange { setting, value: format!("{value:?}"), allowed });
             }
         }
+        config.auth_options.validate()?;
         if config.retry_min > config.retry_max {
             let allowed = format!("at most retry_max ({:?})", config.retry_max);
             return Err(ConfigError::range("retry_min", format!("{:?}", config.retry_min), allowed));

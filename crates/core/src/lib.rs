@@ -4,6 +4,7 @@
 //! thing at a time until there is none, and `poll_timeout` says when to come back with `handle_timeout`. The actors
 //! that drive them only move messages.
 
+pub mod auth;
 pub mod config;
 pub mod delivery;
 pub mod draft;

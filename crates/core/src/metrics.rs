@@ -67,6 +67,10 @@ counters! {
     disconnects,
     /// Attempts to open a link that failed.
     failed_attempts,
+    /// Tokens that the delegate gave when it was asked for a new one.
+    token_refreshes,
+    /// Times that it had none, or did not answer in time.
+    token_failures,
     /// Bytes of frames handed to links.
     bytes_sent,
     /// Bytes of frames received.
