@@ -14,11 +14,12 @@ use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
 use bytestring::ByteString;
 
 use crate::{
+    auth::Auth,
     driver::{Later, Promise, Stamp, WallClock, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
     message::{
         Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError, SendEvent,
-        Shutdown, ShutdownReport,
+        SetToken, Shutdown, ShutdownReport,
     },
     metrics::Metrics as MetricsActor,
     outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
@@ -76,6 +77,7 @@ pub(crate) struct Doors {
     pub(crate) outbox: Addr<Outbox>,
     pub(crate) session: Recipient<SendUnnumbered>,
     pub(crate) supervisor: Addr<Supervisor>,
+    pub(crate) auth: Addr<Auth>,
     pub(crate) events: Addr<Events>,
     pub(crate) metrics: Addr<MetricsActor>,
 }
@@ -307,6 +309,15 @@ impl Handler<Connect> for ClientActor {
     fn handle(&mut self, message: Connect, _: &mut Context<Self>) {
         failpoint!("client.Connect");
         self.doors.supervisor.do_send(message);
+    }
+}
+
+impl Handler<SetToken> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, message: SetToken, _: &mut Context<Self>) {
+        failpoint!("client.SetToken");
+        self.doors.auth.do_send(message);
     }
 }
 

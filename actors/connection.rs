@@ -1,7 +1,7 @@
-//! Receives: `SendFrames`, `SetReading`, `HangUp` from the sequencer; `Probe`, `DeclareLost`, `TellPulse` from the heartbeat; `Abort` from the supervisor.
+//! Receives: `SendFrames`, `SetReading`, `HangUp` from the sequencer; `Probe`, `DeclareLost`, `TellPulse` from the heartbeat; `Open`, `Abort` from the supervisor.
 //! Sends: `LinkSaid` to the sequencer, `LinkPulse` to the heartbeat, `LinkEnded` to the supervisor, counters to the metrics.
 //! Owns: one link, from the attempt to open it to its end. It knows no retry: when the link is gone, it stops.
-//! On restart: it dials anew if the supervisor has named a link to open; if not, it lets go of what it held, and stops.
+//! On restart: it waits for `Open`, and dials, if the supervisor has named a link to open; if not, it lets go of what it held, and stops.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,6 +17,7 @@ use std::{
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    auth::Token,
     link::EndReason,
     metrics::Metrics,
     transport::{Link, LinkEnd, LinkEvent, LinkWriter, OpenError, OpenRequest, Transport},
@@ -26,6 +27,14 @@ use bytestring::ByteString;
 use futures_core::Stream;
 
 use crate::{driver::failpoint, metrics::Counted};
+
+/// Begins the attempt at the link of this generation, with this token.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Open {
+    pub(crate) generation: u64,
+    pub(crate) token: Option<Token>,
+}
 
 /// Frames for the link of this generation, in order.
 #[derive(Message)]
@@ -148,6 +157,7 @@ pub(crate) struct Connection {
     dial: Dial,
     doors: Doors,
     generation: u64,
+    opening: bool,
     writer: Option<Box<dyn LinkWriter>>,
     gate: Rc<Gate>,
     /// What the end of this link will have been, whatever the transport calls it.
@@ -164,7 +174,8 @@ impl fmt::Debug for Connection {
 impl Connection {
     pub(crate) fn new(transport: Box<dyn Transport>, request: OpenRequest, dial: Dial, doors: Doors) -> Self {
         let (writer, gate, verdict) = (None, Rc::default(), None);
-        Self { transport, request, dial, doors, generation: 0, writer, gate, verdict, ended: true }
+        let (opening, ended) = (false, true);
+        Self { transport, request, dial, doors, generation: 0, opening, writer, gate, verdict, ended }
     }
 
     fn opened(&mut self, opened: Result<Link, OpenError>, ctx: &mut Context<Self>) {
@@ -219,9 +230,7 @@ impl Actor for Connection {
         if generation == 0 {
             return ctx.stop();
         }
-        (self.generation, self.ended) = (generation, false);
-        let open = self.transport.open(self.request.clone());
-        ctx.spawn(open.into_actor(self).map(|opened, actor, ctx| actor.opened(opened, ctx)));
+        (self.generation, self.ended, self.opening) = (generation, false, false);
     }
 }
 
@@ -230,6 +239,20 @@ impl Supervised for Connection {
         // After a panic a link may still be held: it is gone now.
         self.let_go();
         (self.gate, self.verdict, self.ended) = (Rc::default(), None, true);
+    }
+}
+
+impl Handler<Open> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, Open { generation, token }: Open, ctx: &mut Context<Self>) {
+        failpoint!("connection.Open");
+        if generation != self.generation || self.ended || std::mem::replace(&mut self.opening, true) {
+            return;
+        }
+        let token = token.map(|token| token.secret().clone());
+        let open = self.transport.open(OpenRequest { token, ..self.request.clone() });
+        ctx.spawn(open.into_actor(self).map(|opened, actor, ctx| actor.opened(opened, ctx)));
     }
 }
 

@@ -4,6 +4,7 @@ use std::{fmt, io, sync::Arc, thread, time::Duration};
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    auth::{AuthDelegate, Token},
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     hub::{Filter, SubscriberId},
     metrics::Metrics,
@@ -19,7 +20,7 @@ use crate::{
     events::Unsubscribe,
     message::{
         Accepted, Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError,
-        SendEvent, Shutdown, ShutdownReport,
+        SendEvent, SetToken, Shutdown, ShutdownReport,
     },
     subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
@@ -72,7 +73,7 @@ fn random_key() -> Key {
 impl Client {
     /// Begins a client for the server at this URL: `wss:`, or `ws:` to this machine.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
-        ClientBuilder { config: Config::builder(url), store: None, transport: None }
+        ClientBuilder { config: Config::builder(url), store: None, transport: None, delegate: None }
     }
 
     /// The client as an actor, for typed messages from an actor's own code.
@@ -117,6 +118,11 @@ impl Client {
     /// Connects now: [`Connect`].
     pub fn connect(&self) {
         self.0.addr.do_send(Connect);
+    }
+
+    /// Gives the client a newer token: [`SetToken`].
+    pub fn set_token(&self, token: impl Into<Token>) {
+        self.0.addr.do_send(SetToken(token.into()));
     }
 
     /// Ends the link: [`Disconnect`].
@@ -183,14 +189,22 @@ pub struct ClientBuilder {
     config: ConfigBuilder,
     store: Option<StoreBox>,
     transport: Option<TransportBox>,
+    delegate: Option<DelegateBox>,
 }
 
 struct StoreBox(Box<dyn Store>);
+struct DelegateBox(Arc<dyn AuthDelegate>);
 struct TransportBox(Box<dyn Transport>);
 
 impl fmt::Debug for StoreBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a store")
+    }
+}
+
+impl fmt::Debug for DelegateBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a delegate")
     }
 }
 
@@ -229,6 +243,15 @@ impl ClientBuilder {
         self.configure(|config| config.token(token))
     }
 
+    /// Whence tokens come, and where they are kept: an [`AuthDelegate`], or a closure that fetches one.
+    ///
+    /// With a [`token`](Self::token) as well, that one is the first.
+    #[must_use]
+    pub fn auth(mut self, delegate: impl AuthDelegate) -> Self {
+        self.delegate = Some(DelegateBox(Arc::new(delegate)));
+        self
+    }
+
     /// The client's name: [`ConfigBuilder::client_id`].
     #[must_use]
     pub fn client_id(self, client_id: impl Into<String>) -> Self {
@@ -251,7 +274,8 @@ impl ClientBuilder {
         let config = self.config.build()?;
         let store = self.store.map_or_else(|| Box::new(crate::MemoryStore::new()) as _, |store| store.0);
         let transport = self.transport.map_or_else(|| Box::new(crate::WsTransport::new()) as _, |t| t.0);
-        Ok((config.clone(), Parts { config, store, transport, seed, clock }))
+        let delegate = self.delegate.map(|delegate| delegate.0);
+        Ok((config.clone(), Parts { config, store, transport, delegate, seed, clock }))
     }
 
     /// Starts the client on a thread of its own, and its disk on another: in any runtime, or in none. Whether the
@@ -261,13 +285,20 @@ impl ClientBuilder {
     /// [`StartError`] where a setting is wrong, or no thread can be made.
     pub fn start(self) -> Result<Client, StartError> {
         let (config, parts) = self.parts(fastrand::u64(..), WallClock::System)?;
-        let Wired { client, disk, rest } = wire(parts);
+        let Wired { client, disk, delegate, rest } = wire(parts);
         let run = move || {
             System::new().block_on(async move {
                 let arbiter = Arbiter::new();
                 arbiter.spawn_fn(|| drop(disk()));
+                let foreign = delegate.map(|delegate| {
+                    let arbiter = Arbiter::new();
+                    arbiter.spawn_fn(|| drop(delegate()));
+                    arbiter
+                });
                 rest().await;
                 arbiter.stop();
+                // Nobody waits for its thread: the application's code may be blocking it.
+                let _ = foreign.map(|arbiter| arbiter.stop());
                 // The store is closed, and its lock free, when the thread ends. A panic of its thread is no news.
                 let _ = arbiter.join();
             });
@@ -297,8 +328,9 @@ impl ClientBuilder {
         let clock = WallClock::From { unix, at: crate::driver::now() };
         KEYS.with_borrow_mut(|rng| rng.seed(seed));
         let (config, parts) = self.parts(seed, clock)?;
-        let Wired { client, disk, rest } = wire(parts);
+        let Wired { client, disk, delegate, rest } = wire(parts);
         drop(disk());
+        delegate.into_iter().for_each(|delegate| drop(delegate()));
         actix_rt::spawn(rest());
         Ok(Client(Arc::new(Inner { addr: client, config })))
     }

@@ -73,7 +73,9 @@ mod supervisor;
 mod disk;
 mod outbox;
 
+mod auth;
 mod connection;
+mod delegate;
 mod heartbeat;
 mod sequencer;
 
@@ -86,6 +88,7 @@ mod reply;
 mod wiring;
 
 pub use actix_realtime_core::{
+    auth::{AuthDelegate, AuthError, AuthOptions, BoxFuture, Token},
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     delivery::{Delivery, DeliveryOptions},
     draft::DraftError,
@@ -108,7 +111,7 @@ pub use self::{
     handle::{Client, ClientBuilder, StartError},
     message::{
         Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll,
-        SendError, SendEvent, Shutdown, ShutdownReport,
+        SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
     },
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,

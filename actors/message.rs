@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    auth::Token,
     delivery::Delivery,
     draft::{Draft, DraftError},
     metrics::Metrics,
@@ -318,6 +319,13 @@ impl SendError {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Connect;
+
+/// A newer token, such as one of a new login. The server is told on the living link where it can be; else the
+/// next link is opened with it. A client that had failed for want of a token
+/// ([`FailReason::AuthFailed`](crate::FailReason::AuthFailed)) connects. A delegate is given it to keep.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetToken(pub Token);
 
 /// Ends the link in good order, and does not come back by itself. What waits in the outbox stays there.
 #[derive(Clone, Copy, Debug, Message)]

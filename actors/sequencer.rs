@@ -1,5 +1,5 @@
-//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `TellSession` from the supervisor; `SendUnnumbered` from the front door; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
-//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `SessionSaid` to the supervisor, `SessionPulse` to whoever speaks by the session, answers to senders.
+//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `RenewToken` from the auth actor, `TellSession` from the supervisor; `SendUnnumbered` from the front door; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
+//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `TokenHeard` to the auth actor, `SessionSaid` to the supervisor, `SessionPulse` to whoever speaks by the session, answers to senders.
 //! Owns: what is said over one link after another: window, acks, resume, order and gaps of what arrives.
 //! On restart: no session and no link; the supervisor ends the link that was, and the next one resumes.
 
@@ -11,7 +11,7 @@ use actix_realtime_core::{
     draft::Draft,
     link::FailReason,
     metrics::Metrics,
-    session::{Output, Session},
+    session::{Output, Session, TokenNews},
     store::Peer,
     unnumbered::Class,
 };
@@ -19,6 +19,7 @@ use actix_realtime_protocol::Key;
 use bytestring::ByteString;
 
 use crate::{
+    auth::{RenewToken, TokenHeard},
     connection::{Connection, HangUp, LinkSaid, SendFrames, SetReading},
     driver::{Stamp, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Events, HubSaid},
@@ -86,6 +87,7 @@ pub(crate) struct Doors {
     pub(crate) outbox: Addr<Outbox>,
     pub(crate) connection: Addr<Connection>,
     pub(crate) events: Addr<Events>,
+    pub(crate) auth: Recipient<TokenHeard>,
     pub(crate) supervisor: Recipient<SessionSaid>,
     pub(crate) metrics: Recipient<Counted>,
     /// Who is told when a session comes and goes.
@@ -136,9 +138,13 @@ impl Sequencer {
     fn drain(&mut self) {
         let generation = self.generation;
         while let Some(output) = self.machine.poll_output() {
-            let Doors { outbox, connection, events, supervisor, .. } = &self.doors;
+            let Doors { outbox, connection, events, auth, supervisor, .. } = &self.doors;
             match output {
                 Output::Send(frames) => connection.do_send(SendFrames { generation, frames }),
+                Output::SendHidden(frame) => {
+                    connection.do_send(SendFrames { generation, frames: vec![frame.into_frame()] });
+                }
+                Output::Token(news) => auth.do_send(TokenHeard(news)),
                 Output::HangUp(code, reason) => {
                     connection.do_send(HangUp { generation, code, reason });
                 }
@@ -193,6 +199,7 @@ impl Supervised for Sequencer {
         self.machine = self.machine.rebuilt(&self.config);
         self.doors.outbox.do_send(OutboxOrder::LinkDown);
         self.tell_pulse(SessionPulse::Down);
+        self.doors.auth.do_send(TokenHeard(TokenNews::SessionDown));
     }
 }
 
@@ -241,6 +248,16 @@ impl Handler<HubSaid> for Sequencer {
                 self.machine.handle_delivered(handled, bytes, cursor);
             }
         }
+        self.drain();
+    }
+}
+
+impl Handler<RenewToken> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, RenewToken(token): RenewToken, _: &mut Context<Self>) {
+        failpoint!("sequencer.RenewToken");
+        self.machine.handle_renew(&token);
         self.drain();
     }
 }

@@ -1,7 +1,7 @@
-//! Receives: `Exited` from the children's futures, `LinkEnded` from the connection, `SessionSaid` from the sequencer, `StoreNews` from the outbox; `Connect`, `Disconnect`, `Shutdown` from the front door.
-//! Sends: orders to the children's futures, `HangUp` and `Abort` to the connection, states to the hub, `CloseIntake` and `CloseStore` to the outbox.
+//! Receives: `Exited` from the children's futures, `LinkEnded` from the connection, `SessionSaid` from the sequencer, `StoreNews` from the outbox, `AuthSaid` from the auth actor; `Connect`, `Disconnect`, `Shutdown` from the front door.
+//! Sends: orders to the children's futures, `Open`, `HangUp` and `Abort` to the connection, `NeedToken` to the auth actor, states to the hub, `CloseIntake` and `CloseStore` to the outbox.
 //! Owns: the children, the budget of panics, and when to dial (the policy of the core). Reconnecting is supervision.
-//! On restart: children that went down meanwhile are looked up, and the sequencer is asked whether a session is up.
+//! On restart: children that went down meanwhile are looked up, the sequencer is asked whether a session is up, and the auth actor for the token that is waited for.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,6 +10,7 @@ use std::{
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    auth::Token,
     config::Config,
     event::Event,
     link::{DisconnectReason, EndReason, FailReason, LinkPolicy, Output},
@@ -20,8 +21,9 @@ use actix_realtime_core::{
 use actix_realtime_protocol::CloseCode;
 
 use crate::{
+    auth::{Auth, AuthSaid, NeedToken},
     child::{Exit, Exited, Handle},
-    connection::{Abort, Connection, Dial, HangUp, LinkEnded},
+    connection::{Abort, Connection, Dial, HangUp, LinkEnded, Open},
     driver::{Later, PanicBudget, Promise, Tick, Timer, failpoint, now},
     events::Occurred,
     message::{Connect, Disconnect, Shutdown, ShutdownReport},
@@ -40,6 +42,8 @@ pub(crate) enum ChildId {
     Outbox,
     Events,
     Sequencer,
+    Delegate,
+    Auth,
     Connection,
     Heartbeat,
     Metrics,
@@ -67,6 +71,7 @@ struct ShuttingDown {
 pub(crate) struct Doors {
     pub(crate) outbox: Addr<Outbox>,
     pub(crate) sequencer: Addr<Sequencer>,
+    pub(crate) auth: Addr<Auth>,
     pub(crate) connection: Addr<Connection>,
     pub(crate) dial: Dial,
     pub(crate) events: Recipient<Occurred>,
@@ -82,8 +87,11 @@ pub(crate) struct Supervisor {
     begun: bool,
     /// The link that there was is being closed: its end is no news.
     hanging_up: bool,
-    /// A link is wanted as soon as the connection is down.
-    dial: bool,
+    /// A token is waited for: the number of the question, and whether the last one was refused.
+    asked: Option<(u64, bool)>,
+    questions: u64,
+    /// A link is wanted, with this token, as soon as the connection is down.
+    dial: Option<Option<Token>>,
     /// Links that were ever dialed: the last one's generation.
     links: u64,
     disk_retry: Retry,
@@ -106,7 +114,9 @@ impl Supervisor {
             doors,
             begun: false,
             hanging_up: false,
-            dial: false,
+            asked: None,
+            questions: 0,
+            dial: None,
             links: 0,
             disk_at: None,
             shutdown: None,
@@ -121,7 +131,7 @@ impl Supervisor {
     fn drain(&mut self) {
         while let Some(output) = self.policy.poll_output() {
             match output {
-                Output::Dial => self.dial = true,
+                Output::Dial { refused } => self.ask_for_a_token(refused),
                 Output::HangUp => self.hang_up(),
                 Output::State(state) => {
                     tracing::info!(%state, endpoint = %self.config.endpoint(), "connection");
@@ -130,19 +140,33 @@ impl Supervisor {
             }
         }
         self.close_on();
-        if self.dial && self.child(ChildId::Connection).down().is_some() {
-            (self.dial, self.hanging_up) = (false, false);
+        if self.child(ChildId::Connection).down().is_some()
+            && let Some(token) = self.dial.take()
+        {
+            self.hanging_up = false;
             self.links += 1;
             self.doors.dial.store(self.links, Ordering::Release);
             self.child(ChildId::Connection).restart();
+            self.doors.connection.do_send(Open { generation: self.links, token });
         }
         let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.until);
         let timeouts = [self.policy.poll_timeout(), self.disk_at, shutdown];
         self.timer.set(timeouts.into_iter().flatten().min());
     }
 
+    fn ask_for_a_token(&mut self, refused: bool) {
+        self.questions += 1;
+        self.asked = Some((self.questions, refused));
+        self.doors.auth.do_send(NeedToken { number: self.questions, refused });
+    }
+
+    /// Whether this is the answer that is waited for.
+    fn is_answered(&mut self, number: u64) -> bool {
+        self.asked.take_if(|(asked, _)| *asked == number).is_some()
+    }
+
     fn hang_up(&mut self) {
-        self.dial = false;
+        (self.dial, self.asked) = (None, None);
         if self.child(ChildId::Connection).down().is_none() {
             self.hanging_up = true;
             let reason = EndReason::Link(LinkEnd::Local(CloseCode::NORMAL));
@@ -181,6 +205,9 @@ impl Supervisor {
                 self.children[later].restart();
             }
         }
+        if let Some((_, refused)) = self.asked.filter(|_| child <= ChildId::Auth as usize) {
+            self.ask_for_a_token(refused);
+        }
         if child == connection {
             self.link_ended(EndReason::Panicked);
         }
@@ -190,6 +217,7 @@ impl Supervisor {
 
     fn link_ended(&mut self, reason: EndReason) {
         if !std::mem::take(&mut self.hanging_up) {
+            (self.dial, self.asked) = (None, None);
             self.policy.handle_end(reason, now());
         }
     }
@@ -269,7 +297,7 @@ impl Supervised for Supervisor {
             match self.children[id].down() {
                 Some(Exit::Panicked(panic)) => self.panicked(id, panic, ctx),
                 Some(Exit::Stopped) if id == ChildId::Connection as usize => {
-                    if self.policy.has_link() && !self.dial {
+                    if self.policy.has_link() && self.dial.is_none() && self.asked.is_none() {
                         self.link_ended(EndReason::Panicked);
                     }
                     self.stopped(id);
@@ -279,6 +307,10 @@ impl Supervised for Supervisor {
             }
         }
         self.doors.sequencer.do_send(TellSession);
+        if self.asked.is_some() {
+            // What was refused is known there by now; the answer may have been lost here.
+            self.ask_for_a_token(false);
+        }
     }
 }
 
@@ -319,6 +351,25 @@ impl Handler<SessionSaid> for Supervisor {
             SessionSaid::Progress => self.policy.handle_progress(),
             SessionSaid::Draining(after) => self.policy.handle_draining(after),
             SessionSaid::Fail(reason) => self.policy.fail(reason),
+        }
+        self.drain();
+    }
+}
+
+impl Handler<AuthSaid> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, said: AuthSaid, _: &mut Context<Self>) {
+        failpoint!("supervisor.AuthSaid");
+        match said {
+            AuthSaid::Token(number, token) if self.is_answered(number) => self.dial = Some(token),
+            AuthSaid::NoToken(number, error) if self.is_answered(number) => {
+                self.policy.handle_no_token(error, now());
+            }
+            AuthSaid::Changed if self.shutdown.is_none() && self.policy.has_failed_for_a_token() => {
+                self.policy.connect();
+            }
+            AuthSaid::Token(..) | AuthSaid::NoToken(..) | AuthSaid::Changed => {}
         }
         self.drain();
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    auth::AuthDelegate,
     config::Config,
     event::Event,
     link::{ConnectionState, FailReason},
@@ -13,9 +14,11 @@ use actix_realtime_core::{
 use tokio::task::JoinHandle;
 
 use crate::{
+    auth::{self, Auth},
     child::{Root, child},
     client::{self, ClientActor},
     connection::{self, Connection},
+    delegate::Delegate,
     disk::Disk,
     driver::{PanicBudget, Slot, WallClock},
     events::{Events, Occurred},
@@ -31,6 +34,7 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: Box<dyn Store>,
     pub(crate) transport: Box<dyn Transport>,
+    pub(crate) delegate: Option<Arc<dyn AuthDelegate>>,
     /// Whence every random number of this client comes: the same seed, the same course.
     pub(crate) seed: u64,
     pub(crate) clock: WallClock,
@@ -43,12 +47,14 @@ pub(crate) struct Wired {
     pub(crate) client: Addr<ClientActor>,
     /// To be called on the thread that may block.
     pub(crate) disk: Start,
+    /// The same, on another such thread, if there is a delegate.
+    pub(crate) delegate: Option<Start>,
     /// To be called on the thread of everything else; what it returns runs until all of that has ended.
     pub(crate) rest: Box<dyn FnOnce() -> LocalBoxFuture<()> + Send>,
 }
 
 pub(crate) fn wire(parts: Parts) -> Wired {
-    let Parts { config, store, transport, seed, clock } = parts;
+    let Parts { config, store, transport, delegate: tokens, seed, clock } = parts;
     let config = Arc::new(config);
     let has_inbox = store.has_inbox();
     let mut seeds = fastrand::Rng::with_seed(seed);
@@ -56,6 +62,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let (outbox_slot, outbox) = Slot::<Outbox>::new();
     let (events_slot, events) = Slot::<Events>::new();
     let (sequencer_slot, sequencer) = Slot::<Sequencer>::new();
+    let (delegate_slot, delegate) = Slot::<Delegate>::new();
+    let (auth_slot, auth) = Slot::<Auth>::new();
     let (connection_slot, connection) = Slot::<Connection>::new();
     let (heartbeat_slot, heartbeat) = Slot::<Heartbeat>::new();
     let (metrics_slot, metrics) = Slot::<Metrics>::new();
@@ -106,6 +114,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             outbox: outbox.clone(),
             connection: connection.clone(),
             events: events.clone(),
+            auth: auth.clone().recipient(),
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
             pulses: Vec::new(),
@@ -114,10 +123,26 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             config, has_inbox, doors, clock, seed
         ));
     }
+    let has_delegate = tokens.is_some();
+    {
+        let (answered, timeout) = (auth.clone().recipient(), config.auth_options().timeout);
+        child!(Delegate, "delegate", true, delegate_slot, move || Delegate::new(tokens, answered, timeout));
+    }
+    {
+        let (config, seed) = (config.clone(), seeds.u64(..));
+        let doors = auth::Doors {
+            delegate,
+            supervisor: supervisor.clone().recipient(),
+            session: sequencer.clone().recipient(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Auth, "auth", true, auth_slot, move || Auth::new(&config, has_delegate, doors, clock, seed));
+    }
     {
         let request = OpenRequest {
             url: config.endpoint().url().to_owned(),
-            token: config.token().cloned(),
+            // Each attempt has the token of its time.
+            token: None,
             timeout: config.connect_timeout(),
             limits: config.link_limits(),
         };
@@ -151,6 +176,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             outbox: outbox.clone(),
             session: sequencer.clone().recipient(),
             supervisor: supervisor.clone(),
+            auth: auth.clone(),
             events: events.clone(),
             metrics: metrics.clone(),
         };
@@ -165,13 +191,16 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let doors = supervisor::Doors {
         outbox,
         sequencer,
+        auth,
         connection,
         dial,
         events: events.recipient(),
         metrics: metrics.recipient(),
     };
     let seed = seeds.u64(..);
-    let disk = starts.remove(0);
+    // From behind, as each child's place is its number.
+    let delegate = has_delegate.then(|| starts.remove(ChildId::Delegate as usize));
+    let disk = starts.remove(ChildId::Disk as usize);
     let rest = Box::new(move || {
         let budget = PanicBudget::new(&config);
         let root = Root::new(supervisor_slot, Supervisor::new(config, handles, doors, seed), budget, give_up);
@@ -185,5 +214,5 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             }
         }) as LocalBoxFuture<()>
     });
-    Wired { client, disk, rest }
+    Wired { client, disk, delegate, rest }
 }

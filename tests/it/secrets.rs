@@ -116,7 +116,7 @@ fn no_line_no_event_no_error_and_no_file_shows_the_token_of_a_login_that_fails()
         let mut events = client.events(Filter::default()).await;
         let failed = state(&mut events, |state| matches!(state, ConnectionState::Failed { .. })).await;
         write(format_args!("{failed:?} {failed}"));
-        let ConnectionState::Failed { reason: FailReason::Unauthorized(reason) } = &failed else {
+        let ConnectionState::Failed { reason: FailReason::AuthFailed(reason) } = &failed else {
             panic!("{failed:?}")
         };
         let EndReason::Open(error) = reason else { panic!("{reason:?}") };

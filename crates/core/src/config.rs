@@ -114,6 +114,12 @@ impl Config {
         self.token.as_ref()
     }
 
+    /// How tokens are renewed.
+    #[must_use]
+    pub const fn auth_options(&self) -> AuthOptions {
+        self.auth_options
+    }
+
     /// The client's name, where the application chose it.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {

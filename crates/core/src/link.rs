@@ -12,6 +12,7 @@ use std::{
 use actix_realtime_protocol::{Action, CloseCode, ErrorCode};
 
 use crate::{
+    auth::AuthError,
     config::Config,
     retry::Retry,
     transport::{LinkEnd, OpenError},
@@ -76,6 +77,9 @@ pub enum EndReason {
         /// Its code, cut at 256 bytes.
         code: String,
     },
+    /// It was not even tried: there was no token to try it with.
+    #[error(transparent)]
+    NoToken(AuthError),
     /// The actor that held it panicked.
     #[error("the connection actor panicked")]
     Panicked,
@@ -89,7 +93,8 @@ impl EndReason {
             Self::Open(error) => error.action(),
             Self::Link(end) => end.action(),
             Self::Refused { action, .. } => *action,
-            Self::Panicked => Action::Reconnect,
+            Self::NoToken(error) if error.is_final() => Action::Stop,
+            Self::NoToken(_) | Self::Panicked => Action::Reconnect,
         }
     }
 
@@ -99,7 +104,7 @@ impl EndReason {
             Self::Link(LinkEnd::Remote { code, .. }) => *code == Some(CloseCode::SUPERSEDED),
             Self::Link(LinkEnd::Dismissed) => true,
             Self::Refused { code, .. } => *code == *ErrorCode::Superseded.as_str(),
-            Self::Link(_) | Self::Open(_) | Self::Panicked => false,
+            Self::Link(_) | Self::Open(_) | Self::NoToken(_) | Self::Panicked => false,
         }
     }
 
@@ -107,7 +112,7 @@ impl EndReason {
         match self {
             Self::Open(error) => error.retry_after(),
             Self::Link(end) => end.retry_after(),
-            Self::Refused { .. } | Self::Panicked => None,
+            Self::Refused { .. } | Self::NoToken(_) | Self::Panicked => None,
         }
     }
 }
@@ -119,9 +124,10 @@ pub enum FailReason {
     /// Trying again cannot help: forbidden, superseded, a wrong URL.
     #[error("{0}")]
     Final(EndReason),
-    /// The token is not good.
+    /// The server accepts neither the token nor a fresh one, or there is none to be had. `Connect` tries again
+    /// with another, and so does a new token (`SetToken`).
     #[error("the token is not accepted: {0}")]
-    Unauthorized(EndReason),
+    AuthFailed(EndReason),
     /// `max_retries` attempts in a row have failed.
     #[error("gave up after {attempts} attempts, the last: {reason}")]
     RetriesExhausted {
@@ -171,8 +177,12 @@ const TWICE_WITHIN: Duration = Duration::from_secs(600);
 /// What the policy wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Open a link.
-    Dial,
+    /// Open a link, with the token that there is; `refused`: with another than the one that the server saw last, which
+    /// it refused.
+    Dial {
+        /// See there.
+        refused: bool,
+    },
     /// End the link, or the attempt to open one.
     HangUp,
     /// Tell the application.
@@ -197,6 +207,8 @@ pub struct LinkPolicy {
     state: ConnectionState,
     hint: Option<Duration>,
     sent_away_at: Option<Instant>,
+    /// Why another token is needed, while one is asked for.
+    refused: Option<EndReason>,
     outputs: VecDeque<Output>,
 }
 
@@ -215,6 +227,7 @@ impl LinkPolicy {
             state,
             hint: None,
             sent_away_at: None,
+            refused: None,
             outputs: told.into_iter().collect(),
         }
     }
@@ -235,12 +248,12 @@ impl LinkPolicy {
     pub fn connect(&mut self) {
         match self.phase {
             Phase::Dialing | Phase::Up { .. } => {}
-            Phase::Waiting { .. } => self.dial(),
+            Phase::Waiting { .. } => self.dial(None),
             Phase::Down => {
                 self.retry.reset();
                 self.hint = None;
                 self.enter(ConnectionState::Connecting);
-                self.dial();
+                self.dial(None);
             }
         }
     }
@@ -283,9 +296,21 @@ impl LinkPolicy {
         }
         let announced = self.hint.take();
         match self.action(&reason, now) {
-            Action::Stop => self.leave(ConnectionState::Failed { reason: FailReason::Final(reason) }),
+            Action::Stop => {
+                let final_reason = match &reason {
+                    EndReason::NoToken(_) => FailReason::AuthFailed(reason),
+                    EndReason::Open(_)
+                    | EndReason::Link(_)
+                    | EndReason::Refused { .. }
+                    | EndReason::Panicked => FailReason::Final(reason),
+                };
+                self.leave(ConnectionState::Failed { reason: final_reason });
+            }
             Action::Reauthenticate => {
-                self.leave(ConnectionState::Failed { reason: FailReason::Unauthorized(reason) });
+                // At once: how often, those decide who have the tokens.
+                let (attempt, delay) = (self.retry.attempt().saturating_add(1), Duration::ZERO);
+                self.enter(ConnectionState::Reconnecting { attempt, delay, reason: reason.clone() });
+                self.dial(Some(reason));
             }
             Action::Reconnect | Action::RetryAfter
                 if self.max_retries.is_some_and(|most| self.retry.attempt() >= most) =>
@@ -306,6 +331,24 @@ impl LinkPolicy {
         }
     }
 
+    /// There is no token to dial with; no error says that there is none but the one that was refused.
+    pub fn handle_no_token(&mut self, error: Option<AuthError>, now: Instant) {
+        let refused = self.refused.take().filter(|_| self.has_link());
+        match (error, refused) {
+            (Some(error), _) => self.handle_end(EndReason::NoToken(error), now),
+            (None, Some(reason)) => {
+                self.leave(ConnectionState::Failed { reason: FailReason::AuthFailed(reason) });
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Whether it was for want of a token that the client gave up.
+    #[must_use]
+    pub const fn has_failed_for_a_token(&self) -> bool {
+        matches!(self.state, ConnectionState::Failed { reason: FailReason::AuthFailed(_) })
+    }
+
     /// A client that is superseded comes back once: it may have been a resume of its own that was late, of a run that
     /// was killed, and nobody is there. Of two that are, the one that is superseded again stops, so that they do not
     /// take turns for ever. One that is dismissed without a word comes back once as well: the server may have moved
@@ -322,7 +365,7 @@ impl LinkPolicy {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
-            Phase::Waiting { until } if now >= until => self.dial(),
+            Phase::Waiting { until } if now >= until => self.dial(None),
             Phase::Up { stable_at: Some(at) } if now >= at => self.handle_progress(),
             Phase::Down | Phase::Waiting { .. } | Phase::Dialing | Phase::Up { .. } => {}
         }
@@ -343,9 +386,10 @@ impl LinkPolicy {
         }
     }
 
-    fn dial(&mut self) {
+    fn dial(&mut self, refused: Option<EndReason>) {
         self.phase = Phase::Dialing;
-        self.outputs.push_back(Output::Dial);
+        self.outputs.push_back(Output::Dial { refused: refused.is_some() });
+        self.refused = refused;
     }
 
     fn leave(&mut self, state: ConnectionState) {

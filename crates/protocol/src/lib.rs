@@ -22,8 +22,8 @@ mod guard;
 mod ids;
 pub mod limits;
 mod nesting;
-pub mod socketio;
 mod secret;
+pub mod socketio;
 mod text;
 
 pub use code::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status};

@@ -56,8 +56,8 @@ pub use self::{
     policy::{AnyChannel, Authorize, AuthorizeJoin, EventView, LocalBoxFuture, MembersOnly, Verdict},
     principal::{Principal, PrincipalError, Refusal},
     rates::{Rate, RateLimits},
-    socketio::SocketIoOptions,
     renew::{NoRenewal, Renew},
+    socketio::SocketIoOptions,
 };
 /// How a token is given to [`Renew`]: no `Debug` output shows it.
 pub use secrecy::{ExposeSecret, SecretString};

@@ -6,6 +6,7 @@
 
 mod link;
 mod server;
+mod tokens;
 
 pub use self::{
     link::MemoryTransport,

@@ -15,7 +15,7 @@ use actix_realtime_protocol::{
 use bytestring::ByteString;
 use serde::Serialize;
 
-use crate::{MemoryTransport, link::Wire};
+use crate::{MemoryTransport, link::Wire, tokens::Tokens};
 
 /// When the scripted server says that everything happens (F-4).
 const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
@@ -41,7 +41,7 @@ pub struct ReceivedMessage {
 pub struct ScriptedServer(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
-struct State {
+pub(crate) struct State {
     wire: Option<Wire>,
     /// Whether the client of this link has resumed.
     live: bool,
@@ -63,6 +63,7 @@ struct State {
     joined: BTreeSet<String>,
     rejects: BTreeMap<String, String>,
     refuse: Option<OpenError>,
+    pub(crate) tokens: Tokens,
     hold_acks: bool,
     silent: bool,
     wakers: Vec<Waker>,
@@ -81,7 +82,7 @@ impl ScriptedServer {
         MemoryTransport(self.clone())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,11 +236,12 @@ impl ScriptedServer {
         !self.state().silent
     }
 
-    pub(crate) fn accept(&self, _: &OpenRequest) -> Result<Wire, OpenError> {
+    pub(crate) fn accept(&self, request: &OpenRequest) -> Result<Wire, OpenError> {
         let mut state = self.state();
         if let Some(error) = &state.refuse {
             return Err(error.clone());
         }
+        state.tokens.admit(request)?;
         let wire = Wire::default();
         state.links += 1;
         state.live = false;
@@ -278,6 +280,9 @@ impl ScriptedServer {
                 }
                 Ok(Frame::Meta(Meta::Leave { channel })) => {
                     state.joined.remove(&*channel);
+                }
+                Ok(Frame::Meta(Meta::AuthRefresh { token })) => {
+                    answers.extend(state.tokens.renew(&token, wire).map(Into::into));
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -372,7 +377,8 @@ impl State {
             server_ack_key: self.mark_key.as_deref().map(Into::into),
             rejected: rejected.collect(),
             proto: Some(PROTO),
-            features: vec!["cumulative_ack".into()],
+            features: ["cumulative_ack"].into_iter().chain(self.tokens.feature()).map(Into::into).collect(),
+            token_expires_in_ms: self.tokens.expires_in_ms(),
             epoch: Some((&*epoch).into()),
             pos: Some((&*self.pos(received)).into()),
             seq: Some(received),

@@ -168,10 +168,12 @@ impl Auth {
         std::mem::take(&mut self.counts)
     }
 
-    /// The actor failed, and begins anew: whoever wants something asks again. The token stays.
-    pub fn handle_restart(&mut self) {
-        (self.wanted, self.call, self.live, self.due) = (false, None, None, None);
-        self.outputs.clear();
+    /// The actor, or one before it, failed and began anew. The token stays; what the delegate was asked, and what the
+    /// session was told, may be lost.
+    pub fn handle_restart(&mut self, now: Now) {
+        self.call = None;
+        self.handle_session_down();
+        self.serve(now);
     }
 
     /// A link is to be opened; whether that is because the server refused the token that it saw last.

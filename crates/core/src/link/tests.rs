@@ -37,7 +37,7 @@ fn a_link_that_opens_and_dies_does_not_start_the_backoff_over() {
         let expected = (exponent + 1, Duration::from_secs(1 << exponent));
         assert_eq!(reconnecting(&drain(&mut policy)), Some(expected));
         policy.handle_timeout(now + Duration::from_secs(1 << exponent));
-        assert_eq!(drain(&mut policy), [Output::Dial]);
+        assert_eq!(drain(&mut policy), [Output::Dial { refused: false }]);
     }
 }
 
@@ -85,7 +85,10 @@ fn what_cannot_be_cured_by_coming_back_is_not_tried_again() {
         assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
         assert_eq!(policy.poll_timeout(), None);
         policy.connect();
-        assert_eq!(drain(&mut policy), [Output::State(ConnectionState::Connecting), Output::Dial]);
+        assert_eq!(
+            drain(&mut policy),
+            [Output::State(ConnectionState::Connecting), Output::Dial { refused: false }]
+        );
     }
 }
 
@@ -104,7 +107,7 @@ fn a_client_that_is_superseded_or_dismissed_comes_back_once_and_stops_when_that_
             assert_eq!(reconnecting(&drain(&mut policy)).map(|(attempt, _)| attempt > 0), Some(true));
             now += Duration::from_secs(60);
             policy.handle_timeout(now);
-            assert_eq!(drain(&mut policy), [Output::Dial]);
+            assert_eq!(drain(&mut policy), [Output::Dial { refused: false }]);
         }
         policy.handle_end(reason.clone(), now);
         let failed = ConnectionState::Failed { reason: FailReason::Final(reason) };
@@ -112,13 +115,53 @@ fn a_client_that_is_superseded_or_dismissed_comes_back_once_and_stops_when_that_
     }
 }
 
-// [L-3]
+// [L-3]
 #[test]
-fn a_token_that_is_not_accepted_fails_with_a_reason_of_its_own() {
+fn a_token_that_is_refused_is_replaced_at_once_and_without_another_the_client_stops_and_says_why() {
+    for reason in [
+        closed(4401, "token expired"),
+        closed(1008, ""),
+        closed(3000, ""),
+        EndReason::Refused { action: Action::Reauthenticate, code: "401".into() },
+        EndReason::Open(OpenError::Http {
+            status: 401,
+            retry_after: None,
+            challenge: None,
+            body: String::new(),
+        }),
+    ] {
+        let (mut policy, now) = policy(plain());
+        policy.connect();
+        drain(&mut policy);
+        policy.handle_end(reason.clone(), now);
+        let outputs = drain(&mut policy);
+        assert_eq!(reconnecting(&outputs[..1]), Some((1, Duration::ZERO)), "{reason}");
+        assert_eq!(outputs[1..], [Output::Dial { refused: true }], "{reason}");
+        policy.handle_no_token(None, now);
+        let failed = ConnectionState::Failed { reason: FailReason::AuthFailed(reason) };
+        assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
+        assert!(policy.has_failed_for_a_token());
+        policy.connect();
+        let again = [Output::State(ConnectionState::Connecting), Output::Dial { refused: false }];
+        assert_eq!(drain(&mut policy), again);
+    }
+}
+
+//
+#[test]
+fn without_a_token_for_now_the_client_backs_off_and_without_one_for_good_it_stops() {
     let (mut policy, now) = policy(plain());
     policy.connect();
-    policy.handle_end(closed(4401, "token expired"), now);
-    assert!(matches!(policy.state(), ConnectionState::Failed { reason: FailReason::Unauthorized(_) }));
+    drain(&mut policy);
+    policy.handle_no_token(Some(AuthError::Panicked), now);
+    assert_eq!(reconnecting(&drain(&mut policy)), Some((1, Duration::from_secs(1))));
+    policy.handle_timeout(now + Duration::from_secs(1));
+    assert_eq!(drain(&mut policy), [Output::Dial { refused: false }]);
+    policy.handle_no_token(Some(AuthError::Denied("logged out".into())), now);
+    assert!(policy.has_failed_for_a_token() && policy.state().to_string().contains("logged out"));
+    drain(&mut policy);
+    policy.handle_no_token(None, now);
+    assert_eq!(drain(&mut policy), [], "what comes late is no news");
 }
 
 // [L-3] [L-5]
@@ -179,5 +222,5 @@ fn connecting_while_waiting_dials_at_once() {
     policy.handle_end(EndReason::Link(LinkEnd::Eof), now);
     drain(&mut policy);
     policy.connect();
-    assert_eq!(drain(&mut policy), [Output::Dial]);
+    assert_eq!(drain(&mut policy), [Output::Dial { refused: false }]);
 }

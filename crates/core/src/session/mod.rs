@@ -6,6 +6,7 @@
 
 mod inbound;
 mod outbound;
+mod renewal;
 mod resume;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use actix_realtime_protocol::{
 };
 use bytestring::ByteString;
 
+pub use self::renewal::{Hidden, TokenNews};
 use self::{inbound::Inbound, outbound::Outbound};
 use crate::{
     config::Config,
@@ -118,6 +120,10 @@ pub enum Output {
     AskStandingAnew,
     /// To the hub: the next items, in order.
     Deliver(Items),
+    /// To the link: a frame that nobody may be shown, behind those before it.
+    SendHidden(Hidden),
+    /// To whoever has the tokens.
+    Token(TokenNews),
     /// To the supervisor, and to whoever speaks by the session: it is up, with such a server.
     SessionUp(Peer),
     /// To the supervisor: something got done (L-4).
@@ -158,6 +164,8 @@ pub struct Session {
     resume_timeout: Duration,
     resume_wait: Duration,
     link: Option<Link>,
+    /// The server takes another token on this link.
+    renews: bool,
     had_session: bool,
     early: Vec<ByteString>,
     head: EventHead,
@@ -187,6 +195,7 @@ impl Session {
             resume_timeout: config.resume_timeout,
             resume_wait: config.resume_timeout,
             link: None,
+            renews: false,
             had_session: false,
             early: Vec::new(),
             head: EventHead::new(""),
@@ -256,7 +265,7 @@ impl Session {
             self.link = None;
             self.counts.disconnects += 1;
             self.end_unnumbered();
-            self.outputs.push_back(Output::LinkDown);
+            self.session_down();
         }
     }
 
@@ -342,13 +351,13 @@ impl Session {
             MetaFrame::Draining { retry_after_ms } => {
                 self.outputs.push_back(Output::Draining(Duration::from_millis(retry_after_ms)));
             }
+            MetaFrame::AuthRefreshed { expires_in_ms } => self.take_refreshed(expires_in_ms),
             MetaFrame::Pong => {}
             MetaFrame::Ping
             | MetaFrame::Pos { .. }
             | MetaFrame::Join { .. }
             | MetaFrame::Leave { .. }
             | MetaFrame::AuthRefresh { .. }
-            | MetaFrame::AuthRefreshed { .. }
             | MetaFrame::Unknown => {
                 self.counts.ignored += 1;
             }
@@ -385,6 +394,7 @@ impl Session {
         match (error.payload.action.or_else(|| error.payload.code.action()), error.seq) {
             (Some(ErrorAction::Reject), Some(seq)) => self.reject(seq, code),
             (Some(ErrorAction::Reauth), _) => {
+                self.outputs.push_back(Output::Token(TokenNews::Refused));
                 self.hang_up(CloseCode::NORMAL, refused(Action::Reauthenticate));
             }
             (Some(ErrorAction::Fatal), _) => self.hang_up(CloseCode::NORMAL, refused(Action::Stop)),
@@ -521,7 +531,7 @@ impl Session {
         if let Some(link) = self.link.as_mut().filter(|link| !matches!(link.phase, Phase::Over)) {
             link.phase = Phase::Over;
             self.end_unnumbered();
-            self.outputs.push_back(Output::LinkDown);
+            self.session_down();
             self.outputs.push_back(Output::HangUp(code, reason));
         }
     }

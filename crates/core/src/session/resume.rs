@@ -1,13 +1,16 @@
 //! From a link to a session: `resume`, its answer, and where the stream goes on (section 3).
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use actix_realtime_protocol::{PROTO, Resume, ResumeResponse, encode, limits};
+use actix_realtime_protocol::{AUTH_REFRESH, PROTO, Resume, ResumeResponse, encode, limits};
 use bytestring::ByteString;
 
 use super::{
     Answer, CloseCode, Course, Cursor, EndReason, Facts, Link, LinkEnd, MAX_RESUME_WAIT, Output, Peer, Phase,
-    Session, Standing,
+    Session, Standing, TokenNews,
 };
 use crate::{event::GapReason, outbox::Proto2Answer, store::ResumeToken};
 
@@ -23,6 +26,8 @@ pub(super) struct Begin {
     gap: Option<GapReason>,
     missing: Vec<ByteString>,
     refused: Vec<ByteString>,
+    /// How long the server takes the token, and whether it can be told of another.
+    token: (Option<Duration>, bool),
 }
 
 /// A store that went back to a backup may count its openings like the one that it was copied from; its connections
@@ -92,7 +97,7 @@ impl Session {
             resume_token: meta.resume_token.as_ref().map(|token| token.expose().into()),
             acked_seq: Some(meta.numbering.acked()),
             conn: Some(conn),
-            features: vec!["cumulative_ack".into()],
+            features: vec!["cumulative_ack".into(), AUTH_REFRESH.into()],
             max_unacked: Some(self.max_unhandled),
         });
         if let Some(link) = &mut self.link {
@@ -116,7 +121,7 @@ impl Session {
         // Without a replay, what came while there was no link is lost, and nobody else would say so.
         let gap = (missing.is_none() && self.had_session).then_some(GapReason::NotResumable);
         let missing = missing.unwrap_or_default();
-        Begin { peer: Peer::Baseline, start: None, gap, missing, refused: Vec::new() }
+        Begin { peer: Peer::Baseline, start: None, gap, missing, refused: Vec::new(), token: (None, false) }
     }
 
     pub(super) fn take_response(&mut self, text: &ByteString, response: &ResumeResponse<'_>) {
@@ -161,6 +166,10 @@ impl Session {
             gap,
             missing: missing.unwrap_or_default(),
             refused: response.refused.iter().map(|channel| (&**channel).into()).collect(),
+            token: (
+                response.token_expires_in_ms.map(Duration::from_millis),
+                response.features.iter().any(|feature| **feature == *AUTH_REFRESH),
+            ),
         };
         let named_epoch = self.inbound.received().filter(|_| answered).map(|cursor| cursor.epoch.clone());
         let rejected = response.rejected.iter();
@@ -230,7 +239,7 @@ impl Session {
             return;
         };
         let Phase::Settling { then, held } = std::mem::replace(&mut link.phase, Phase::Over) else { return };
-        let Begin { peer, start, gap, missing, refused } = then;
+        let Begin { peer, start, gap, missing, refused, token: (expires_in, in_band) } = then;
         link.phase = Phase::Live { peer };
         match (gap, start) {
             (Some(reason), start) => self.inbound.gap(reason, start),
@@ -241,7 +250,9 @@ impl Session {
             self.outbound.limit(self.window, None, None);
         }
         self.had_session = true;
+        self.renews = in_band;
         self.outputs.push_back(Output::SessionUp(peer));
+        self.outputs.push_back(Output::Token(TokenNews::Accepted { expires_in, in_band }));
         if peer == Peer::Proto2 {
             let refuses = |channel: &String| refused.iter().any(|other| **other == **channel);
             let granted: Vec<_> = self.told.iter().filter(|c| !refuses(c)).cloned().collect();

@@ -6,6 +6,7 @@ mod holes;
 mod hostile;
 mod inbound;
 mod outbound;
+mod renewal;
 mod resuming;
 mod unnumbered;
 

@@ -3,7 +3,8 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix_realtime::{
-    Client, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, SendEvent, testing::ScriptedServer,
+    Client, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, SendEvent, Token,
+    testing::ScriptedServer,
 };
 use tokio::{
     runtime::Builder,
@@ -40,9 +41,11 @@ struct Day {
 
 impl Day {
     async fn live(mut self) -> Result<Figures, String> {
+        self.server.tell_expiry(Some(Duration::from_secs(300)), true);
         let client = self.start(1).await?;
         self.morning(&client).await?;
         self.bad_links(&client).await?;
+        self.tokens(&client).await?;
         self.held_back(&client).await?;
         self.away(&client).await?;
         self.forgotten(&client).await?;
@@ -57,6 +60,7 @@ impl Day {
     async fn start(&self, seed: u64) -> Result<Client, String> {
         let builder = Client::builder("ws://localhost/ws").store(self.store.clone());
         let builder = builder.transport(self.server.transport()).channel("home");
+        let builder = builder.auth(|| async { Ok(Token::new("token")) });
         let client = builder.start_local(seed).map_err(|error| error.to_string())?;
         let mut events = client.events(Filter::default()).await;
         let (heard, state) = (self.heard.clone(), self.state.clone());
@@ -183,6 +187,21 @@ impl Day {
         self.send(client, 2).await?;
         sleep(Duration::from_secs(120)).await;
         self.server.be_silent(false);
+        self.settle(client).await
+    }
+
+    /// Tokens that are renewed in time, one that the application gives, and one that is refused.
+    async fn tokens(&mut self, client: &Client) -> Result<(), String> {
+        for _ in 0..3 {
+            sleep(Duration::from_secs(300)).await;
+            self.send(client, 1).await?;
+        }
+        client.set_token("given");
+        self.send(client, 1).await?;
+        self.settle(client).await?;
+        let reason = "token expired".to_owned();
+        self.server.cut(LinkEnd::Remote { code: Some(CloseCode::UNAUTHORIZED), reason });
+        self.send(client, 2).await?;
         self.settle(client).await
     }
 

@@ -26,7 +26,7 @@ struct Plant {
 /// Some handlers run only because another actor panicked: the panic that brings them about.
 fn brought_about_by(site: &str) -> Option<&'static str> {
     match site {
-        "connection.Abort" => Some("sequencer.OutboxSaid"),
+        "connection.Abort" => Some("sequencer.HubSaid"),
         "connection.TellPulse" => Some("heartbeat.LinkPulse"),
         "sequencer.TellSession" => Some("supervisor.SessionSaid"),
         _ => None,

@@ -13,7 +13,7 @@ pub(super) fn rows() -> Vec<Row> {
                 "HTTP/1.1 301 Moved Permanently\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
             )
         }),
-        row("401", "cut", Says::Failed(FailReason::Unauthorized(refused(401, None, "who?"))), |stream, _| {
+        row("401", "cut", Says::Failed(FailReason::AuthFailed(refused(401, None, "who?"))), |stream, _| {
             http(stream, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nwho?")
         }),
         row("403", "cut", failed(refused(403, None, "")), |stream, _| {
