@@ -6,6 +6,7 @@ mod actor;
 mod auth;
 mod classes;
 mod inbox;
+mod auth_sockets;
 mod lifecycle;
 mod receiving;
 mod secrets;
