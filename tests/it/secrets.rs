@@ -2,12 +2,18 @@
 
 use std::{
     fmt::{self, Write as _},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, Once, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
-use actix_realtime::{Client, ConnectionState, EndReason, Event, FailReason, Filter, OpenError, RedbStore};
-use actix_realtime_server::{Node, Principal, Refusal, log::MemoryLog};
+use actix_realtime::{
+    AuthError, AuthOptions, Client, ConnectionState, EndReason, Event, FailReason, Filter, OpenError,
+    RedbStore, SetToken, Token,
+};
+use actix_realtime_server::{ExposeSecret as _, Node, Principal, Refusal, SecretString, log::MemoryLog};
 use actix_web::{App, HttpRequest, HttpServer};
 use tracing::{
     Metadata, Subscriber,
@@ -81,6 +87,16 @@ impl log::Log for Everything {
     fn flush(&self) {}
 }
 
+/// Keeps what is said from now on, by whichever test.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        value(tracing::subscriber::set_global_default(Everything));
+        value(log::set_logger(&Everything));
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+}
+
 async fn authenticate(request: HttpRequest) -> Result<Principal, Refusal> {
     let given = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("");
     if given == format!("Bearer {TOKEN}") {
@@ -93,9 +109,7 @@ async fn authenticate(request: HttpRequest) -> Result<Principal, Refusal> {
 //
 #[test]
 fn no_line_no_event_no_error_and_no_file_shows_the_token_of_a_login_that_fails() {
-    value(tracing::subscriber::set_global_default(Everything));
-    value(log::set_logger(&Everything));
-    log::set_max_level(log::LevelFilter::Trace);
+    listen();
     let folder = value(tempfile::tempdir());
     let file = folder.path().join("outbox.redb");
     let path = file.clone();
@@ -137,4 +151,90 @@ fn no_line_no_event_no_error_and_no_file_shows_the_token_of_a_login_that_fails()
     assert!(!lines.contains(TOKEN), "{lines}");
     let stored = value(std::fs::read(file));
     assert!(!stored.windows(TOKEN.len()).any(|bytes| bytes == TOKEN.as_bytes()), "the token is on disk");
+}
+
+/// What every token of the next test begins with.
+const FETCHED: &str = "f3tch3d-";
+
+//
+#[test]
+fn no_line_no_event_no_error_and_no_file_shows_a_token_that_was_fetched_renewed_or_refused() {
+    listen();
+    let folder = value(tempfile::tempdir());
+    let file = folder.path().join("outbox.redb");
+    let path = file.clone();
+    actix::System::new().block_on(async move {
+        let bob = || value(Principal::new("bob")).valid_for(Duration::from_secs(2));
+        let node = Node::builder(MemoryLog::default())
+            .authenticate(move |request: HttpRequest| {
+                let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+                let is_first = given == Some(&format!("Bearer {FETCHED}1"));
+                async move { if is_first { Err(Refusal::Unauthorized("stale".into())) } else { Ok(bob()) } }
+            })
+            .renew(move |_: Principal, token: SecretString| async move {
+                write(format_args!("the server was told of {token:?}"));
+                match token.expose_secret() {
+                    token if token.ends_with("refused") => Err(Refusal::Unauthorized("not good".to_owned())),
+                    token if token.starts_with(FETCHED) => Ok(bob()),
+                    _ => Err(Refusal::Forbidden("no token".to_owned())),
+                }
+            });
+        let node = value(node.start().await);
+        let server = HttpServer::new(move || App::new().configure(node.routes())).workers(1);
+        let server = value(server.disable_signals().bind(("127.0.0.1", 0)));
+        let url = format!("ws://{}/ws", server.addrs()[0]);
+        let server = server.run();
+        let handle = server.handle();
+        actix::spawn(server);
+
+        let mut options = AuthOptions::default();
+        (options.renew_at, options.min_interval) = (0.1, Duration::ZERO);
+        let fetched = AtomicUsize::new(0);
+        let builder = Client::builder(url)
+            .store(RedbStore::new(path))
+            .configure(|config| config.auth_options(options))
+            .auth(move || {
+                let n = fetched.fetch_add(1, SeqCst) + 1;
+                async move {
+                    let token = Token::new(format!("{FETCHED}{n}"));
+                    write(format_args!("{token:?}"));
+                    match n {
+                        3 => Err(AuthError::Unavailable("not now".to_owned())),
+                        4 => std::panic::resume_unwind(Box::new(format!("{FETCHED}in a panic"))),
+                        _ => Ok(token),
+                    }
+                }
+            });
+        write(format_args!("{builder:?}"));
+        let client = value(builder.start());
+        let mut events = client.events(Filter::default()).await;
+        state(&mut events, |state| *state == ConnectionState::Connected).await;
+        // Refused at first, fetched again, then failures, then a renewal on the link.
+        let mut metrics = client.metrics().await;
+        while metrics.token_refreshes < 4 {
+            value(client.send(message("n", metrics.token_refreshes)).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            metrics = client.metrics().await;
+        }
+        assert!(metrics.token_failures >= 2, "{metrics:?}");
+        let given = SetToken(Token::new(format!("{FETCHED}refused")));
+        write(format_args!("{given:?}"));
+        value(client.addr().send(given).await);
+        let is_gone = |state: &ConnectionState| matches!(state, ConnectionState::Reconnecting { .. });
+        let gone = state(&mut events, is_gone).await;
+        write(format_args!("{gone:?} {gone}"));
+        state(&mut events, |state| *state == ConnectionState::Connected).await;
+        client.shutdown(Duration::from_secs(5)).await;
+        while let Some(event) = events.next().await {
+            write(format_args!("{:?}", *event));
+        }
+        handle.stop(false).await;
+    });
+    let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    for seen in ["stale", "not good", "not now", "panicked", "the server was told of"] {
+        assert!(lines.contains(seen), "{seen} was not seen:\n{lines}");
+    }
+    assert!(!lines.contains(FETCHED), "{lines}");
+    let stored = value(std::fs::read(file));
+    assert!(!stored.windows(FETCHED.len()).any(|bytes| bytes == FETCHED.as_bytes()), "a token is on disk");
 }

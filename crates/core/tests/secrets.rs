@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_realtime_core::{
+    auth::Token,
     config::{Config, ConfigError},
     store::ResumeToken,
     transport::{LinkLimits, OpenRequest},
@@ -40,6 +41,7 @@ fn what_is_printed_of_a_configuration_or_a_request_shows_no_token() {
         format!("{config:?} {:?}", config.endpoint()),
         format!("{request:?}"),
         format!("{:?}", ResumeToken::new(SECRET)),
+        format!("{:?}", Token::new(SECRET).valid_for(Duration::from_secs(1))),
     ] {
         assert!(!text.contains(SECRET), "{text}");
     }
