@@ -4,9 +4,9 @@
 
 mod actor;
 mod auth;
+mod auth_sockets;
 mod classes;
 mod inbox;
-mod auth_sockets;
 mod lifecycle;
 mod receiving;
 mod secrets;

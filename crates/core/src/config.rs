@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use actix_realtime_protocol::{Key, NameError, channel_name, limits};
 use secrecy::SecretString;
 
-use crate::{auth::AuthOptions, delivery::DeliveryOptions, endpoint::Endpoint, transport::LinkLimits};
+use crate::{
+    auth::AuthOptions, delivery::DeliveryOptions, endpoint::Endpoint, network::NetworkOptions,
+    rotation::EndpointOptions, transport::LinkLimits,
+};
 
 /// First delay of the backoff curve: 1 s, as in the original.
 pub const DEFAULT_RETRY_MIN: Duration = Duration::from_secs(1);
@@ -57,6 +60,9 @@ pub enum Overflow {
 #[derive(Clone)]
 pub struct Config {
     pub(crate) endpoint: Endpoint,
+    pub(crate) others: Vec<Endpoint>,
+    pub(crate) cooldown: Duration,
+    pub(crate) network: NetworkOptions,
     pub(crate) token: Option<SecretString>,
     pub(crate) auth_options: AuthOptions,
     pub(crate) client_id: Option<String>,
@@ -106,6 +112,11 @@ impl Config {
     #[must_use]
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Every endpoint of the service, [`endpoint`](Self::endpoint) first.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        std::iter::once(&self.endpoint).chain(&self.others)
     }
 
     /// The token that goes as `Authorization: Bearer`.
@@ -185,6 +196,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct ConfigBuilder {
     url: String,
+    endpoints: EndpointOptions,
     allow_insecure: bool,
     config: Config,
 }
@@ -204,9 +216,13 @@ impl ConfigBuilder {
     fn new(url: String) -> Self {
         Self {
             url,
+            endpoints: EndpointOptions::default(),
             allow_insecure: false,
             config: Config {
                 endpoint: Endpoint::default(),
+                others: Vec::new(),
+                cooldown: Duration::ZERO,
+                network: NetworkOptions::default(),
                 token: None,
                 auth_options: AuthOptions::default(),
                 client_id: None,
@@ -279,12 +295,21 @@ impl ConfigBuilder {
         panic_budget: u32;
         /// See `panic_budget`. Default 60 s; 1 s to 1 h.
         panic_window: Duration;
+        /// How the client deals with networks that come and go, and with a machine that sleeps.
+        network: NetworkOptions;
         /// Whether the client connects as soon as it has started, or waits for `Connect`. Default true.
         connect_on_start: bool;
         /// Passes received events over while nobody is subscribed. Default false: they are held until the first
         /// subscription, so that none is missed between start and subscribe. A client that never subscribes to
         /// messages wants true: past `max_unhandled` events that are held the link is not read, acks included.
         send_only: bool;
+    }
+
+    /// More endpoints of the same service. Default none.
+    #[must_use]
+    pub fn endpoints(mut self, endpoints: EndpointOptions) -> Self {
+        self.endpoints = endpoints;
+        self
     }
 
     /// The token that goes as `Authorization: Bearer` and nowhere else. Default none.
@@ -340,7 +365,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Allows `ws:` to hosts other than this machine, which sends everything, the token too, in the clear.
+    /// Allows `ws:` to hosts other than this machine, which sends everything, the token too, in the clear. TLS is
+    /// chosen by the URL's scheme, `wss:`; this is what the original's `useTls: false` has to be spelled as.
     #[must_use]
     pub const fn allow_insecure(mut self, allow: bool) -> Self {
         self.allow_insecure = allow;
@@ -354,11 +380,13 @@ impl ConfigBuilder {
     pub fn build(self) -> Result<Config, ConfigError> {
         const HOUR: Duration = Duration::from_secs(3600);
         const TEN_MINUTES: Duration = Duration::from_secs(600);
-        let Self { url, allow_insecure, mut config } = self;
+        let Self { url, endpoints, allow_insecure, mut config } = self;
         config.endpoint = Endpoint::parse(&url)?;
-        if config.endpoint.is_exposed() && !allow_insecure {
-            return Err(ConfigError::Insecure { host: config.endpoint.host().to_owned() });
+        (config.others, config.cooldown) = (endpoints.validate()?, endpoints.cooldown);
+        if !allow_insecure && let Some(exposed) = config.endpoints().find(|endpoint| endpoint.is_exposed()) {
+            return Err(ConfigError::Insecure { host: exposed.host().to_owned() });
         }
+        config.network.validate()?;
         if let Some(client_id) = &config.client_id {
             Key::check(client_id).map_err(ConfigError::ClientId)?;
         }

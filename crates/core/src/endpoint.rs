@@ -74,9 +74,14 @@ impl Endpoint {
     /// Whether what is sent there can be read on the way: not encrypted, and not to this machine itself.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        let loopback = self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        !self.secure && !loopback
+        !self.secure && !self.is_local()
+    }
+
+    /// Whether it is this machine itself, by its name or address: what becomes of the network does not matter to it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 

@@ -54,6 +54,21 @@ impl Heartbeat {
         (self.state, self.output) = (State::Idle, None);
     }
 
+    /// There is reason to doubt the link: it is probed now, unless a ping is out.
+    pub fn handle_doubt(&mut self, now: Instant) {
+        if let State::Listening { .. } = self.state {
+            self.state = State::Waiting { until: now + self.timeout };
+            self.output = Some(Output::Ping);
+        }
+    }
+
+    /// The machine slept longer than a link may be silent (L-2).
+    pub fn handle_long_sleep(&mut self) {
+        if self.state != State::Idle {
+            (self.state, self.output) = (State::Idle, Some(Output::LinkLost));
+        }
+    }
+
     /// Something arrived: any frame is life.
     pub fn handle_activity(&mut self, now: Instant) {
         if self.state != State::Idle {
@@ -138,6 +153,46 @@ mod tests {
         assert_eq!(at(&mut heartbeat, quiet), Some(Output::Ping));
         heartbeat.handle_activity(quiet + Duration::from_secs(9));
         assert_eq!(at(&mut heartbeat, quiet + Duration::from_secs(10)), None);
+    }
+
+    // [L-2]
+    #[test]
+    fn a_link_in_doubt_is_probed_at_once_and_lost_when_it_does_not_answer() {
+        let (mut heartbeat, start) = begin();
+        let seconds = |s| start + Duration::from_secs(s);
+        heartbeat.handle_doubt(start);
+        assert_eq!(heartbeat.poll_output(), None, "there is no link");
+        heartbeat.handle_link_up(start);
+        heartbeat.handle_doubt(seconds(3));
+        assert_eq!(heartbeat.poll_output(), Some(Output::Ping));
+        heartbeat.handle_doubt(seconds(4));
+        assert_eq!(heartbeat.poll_output(), None, "one ping is out already");
+        assert_eq!(heartbeat.poll_timeout(), Some(seconds(13)));
+        assert_eq!(at(&mut heartbeat, seconds(13)), Some(Output::LinkLost));
+    }
+
+    // [L-2]
+    #[test]
+    fn a_link_that_answers_after_a_doubt_stays() {
+        let (mut heartbeat, start) = begin();
+        let seconds = |s| start + Duration::from_secs(s);
+        heartbeat.handle_link_up(start);
+        heartbeat.handle_doubt(seconds(3));
+        assert_eq!(heartbeat.poll_output(), Some(Output::Ping));
+        heartbeat.handle_activity(seconds(4));
+        assert_eq!(heartbeat.poll_timeout(), Some(seconds(29)));
+    }
+
+    // [L-2]
+    #[test]
+    fn after_a_long_sleep_a_link_is_lost_at_once() {
+        let (mut heartbeat, start) = begin();
+        heartbeat.handle_long_sleep();
+        assert_eq!(heartbeat.poll_output(), None, "there is no link");
+        heartbeat.handle_link_up(start);
+        heartbeat.handle_long_sleep();
+        assert_eq!(heartbeat.poll_output(), Some(Output::LinkLost));
+        assert_eq!(heartbeat.poll_timeout(), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! When to dial, when to wait, when to give up (L-3, L-4, L-5).
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -13,8 +15,9 @@ use actix_realtime_protocol::{Action, CloseCode, ErrorCode};
 
 use crate::{
     auth::AuthError,
-    config::Config,
-    retry::Retry,
+    config::{Config, MIN_RETRY_DELAY},
+    network::NetworkHint,
+    retry::{MAX_HINT, Retry},
     transport::{LinkEnd, OpenError},
 };
 
@@ -22,7 +25,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// There is no link, and none is wanted.
+    /// There is no link, and none is wanted; or none can be had, as the network is said to be gone.
     Disconnected {
         /// Why.
         reason: DisconnectReason,
@@ -47,7 +50,7 @@ pub enum ConnectionState {
     },
 }
 
-/// Why no link is wanted.
+/// Why there is no link, and the client is in no hurry to have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
@@ -55,6 +58,9 @@ pub enum DisconnectReason {
     NotConnectedYet,
     /// The application asked for it.
     ByRequest,
+    /// The network is said to be gone. The client comes back by itself: at once when the network is said to be there,
+    /// and at the slow pace of [`offline_retry`](crate::network::NetworkOptions::offline_retry) in case that is wrong.
+    NoNetwork,
     /// The client is shut down.
     ShutDown,
 }
@@ -192,9 +198,15 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Down,
-    Waiting { until: Instant },
+    /// No news of the network shortens the wait to less than `floor`: the server asked for it.
+    Waiting {
+        until: Instant,
+        floor: Option<Instant>,
+    },
     Dialing,
-    Up { stable_at: Option<Instant> },
+    Up {
+        stable_at: Option<Instant>,
+    },
 }
 
 /// The machine: one for the life of a client.
@@ -209,6 +221,13 @@ pub struct LinkPolicy {
     sent_away_at: Option<Instant>,
     /// Why another token is needed, while one is asked for.
     refused: Option<EndReason>,
+    offline_retry: Duration,
+    /// The network is said to be gone, and no session has shown otherwise.
+    offline: bool,
+    /// An end before this time is the work of what has just become of the network, and no reason to wait.
+    fresh_until: Option<Instant>,
+    fresh_for: Duration,
+    ended: Option<EndReason>,
     outputs: VecDeque<Output>,
 }
 
@@ -228,6 +247,12 @@ impl LinkPolicy {
             hint: None,
             sent_away_at: None,
             refused: None,
+            offline_retry: config.network.offline_retry,
+            offline: false,
+            fresh_until: None,
+            // As long as the old link, or an attempt begun on the old network, can take to be found dead.
+            fresh_for: config.heartbeat_timeout.max(config.connect_timeout) + Duration::from_secs(1),
+            ended: None,
             outputs: told.into_iter().collect(),
         }
     }
@@ -248,7 +273,7 @@ impl LinkPolicy {
     pub fn connect(&mut self) {
         match self.phase {
             Phase::Dialing | Phase::Up { .. } => {}
-            Phase::Waiting { .. } => self.dial(None),
+            Phase::Waiting { .. } => self.dial_visibly(),
             Phase::Down => {
                 self.retry.reset();
                 self.hint = None;
@@ -271,6 +296,7 @@ impl LinkPolicy {
     /// The server has answered `resume`.
     pub fn handle_session_up(&mut self, now: Instant) {
         if self.phase == Phase::Dialing {
+            self.offline = false;
             self.phase = Phase::Up { stable_at: Some(now + self.stable_after) };
             self.enter(ConnectionState::Connected);
         }
@@ -289,12 +315,53 @@ impl LinkPolicy {
         self.hint = Some(retry_after);
     }
 
+    /// Somebody says what becomes of the network. An open link is not touched: whether it is dead shows when it is
+    /// probed.
+    pub fn handle_hint(&mut self, hint: NetworkHint, now: Instant) {
+        self.offline = hint == NetworkHint::Offline;
+        match (hint, self.phase) {
+            (NetworkHint::Offline, Phase::Waiting { floor, .. }) => self.pause(floor, now),
+            (NetworkHint::Offline, Phase::Down | Phase::Dialing | Phase::Up { .. }) => {
+                self.fresh_until = None
+            }
+            (NetworkHint::Online | NetworkHint::Changed, _) => self.hurry(now),
+        }
+    }
+
+    /// The machine slept (L-2): what was waited for may have happened meanwhile.
+    pub fn handle_wake(&mut self, now: Instant) {
+        self.hurry(now);
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Waiting { floor: Some(floor), .. } if floor > now => {
+                if let Some(reason) = self.ended.clone().filter(|_| !self.offline) {
+                    self.phase = Phase::Waiting { until: floor, floor: Some(floor) };
+                    let attempt = self.retry.attempt();
+                    self.enter(ConnectionState::Reconnecting { attempt, delay: floor - now, reason });
+                }
+            }
+            Phase::Waiting { .. } => self.dial_visibly(),
+            Phase::Dialing | Phase::Up { .. } => self.fresh_until = Some(now + self.fresh_for),
+            Phase::Down => {}
+        }
+    }
+
+    /// Slow, and not counted: an attempt without a network shows nothing.
+    fn pause(&mut self, floor: Option<Instant>, now: Instant) {
+        let until = now + self.offline_retry;
+        self.phase = Phase::Waiting { until: floor.map_or(until, |floor| until.max(floor)), floor };
+        self.enter(ConnectionState::Disconnected { reason: DisconnectReason::NoNetwork });
+    }
+
     /// The link ended, or could not be opened.
     pub fn handle_end(&mut self, reason: EndReason, now: Instant) {
         if !self.has_link() {
             return;
         }
         let announced = self.hint.take();
+        let fresh = self.fresh_until.take().is_some_and(|until| now < until);
         match self.action(&reason, now) {
             Action::Stop => {
                 let final_reason = match &reason {
@@ -312,6 +379,11 @@ impl LinkPolicy {
                 self.enter(ConnectionState::Reconnecting { attempt, delay, reason: reason.clone() });
                 self.dial(Some(reason));
             }
+            Action::Reconnect | Action::RetryAfter if self.offline => {
+                let floor = reason.retry_after().or(announced).map(|hint| now + hint.min(MAX_HINT));
+                self.ended = Some(reason);
+                self.pause(floor, now);
+            }
             Action::Reconnect | Action::RetryAfter
                 if self.max_retries.is_some_and(|most| self.retry.attempt() >= most) =>
             {
@@ -320,12 +392,16 @@ impl LinkPolicy {
                 self.leave(ConnectionState::Failed { reason });
             }
             Action::Reconnect | Action::RetryAfter => {
-                let delay = match reason.retry_after().or(announced) {
+                let hint = reason.retry_after().or(announced);
+                let delay = match hint {
                     Some(hint) => self.retry.delay_after(hint),
+                    None if fresh => self.retry.next_delay().min(MIN_RETRY_DELAY),
                     None => self.retry.next_delay(),
                 };
-                self.phase = Phase::Waiting { until: now + delay };
+                let until = now + delay;
+                self.phase = Phase::Waiting { until, floor: hint.map(|_| until) };
                 let attempt = self.retry.attempt();
+                self.ended = Some(reason.clone());
                 self.enter(ConnectionState::Reconnecting { attempt, delay, reason });
             }
         }
@@ -365,7 +441,7 @@ impl LinkPolicy {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
-            Phase::Waiting { until } if now >= until => self.dial(None),
+            Phase::Waiting { until, .. } if now >= until => self.dial(None),
             Phase::Up { stable_at: Some(at) } if now >= at => self.handle_progress(),
             Phase::Down | Phase::Waiting { .. } | Phase::Dialing | Phase::Up { .. } => {}
         }
@@ -380,7 +456,7 @@ impl LinkPolicy {
     #[must_use]
     pub const fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting { until } => Some(until),
+            Phase::Waiting { until, .. } => Some(until),
             Phase::Up { stable_at } => stable_at,
             Phase::Down | Phase::Dialing => None,
         }
@@ -390,6 +466,18 @@ impl LinkPolicy {
         self.phase = Phase::Dialing;
         self.outputs.push_back(Output::Dial { refused: refused.is_some() });
         self.refused = refused;
+    }
+
+    /// An attempt that comes sooner than was said.
+    fn dial_visibly(&mut self) {
+        let paused = ConnectionState::Disconnected { reason: DisconnectReason::NoNetwork };
+        if self.state == paused
+            && let Some(reason) = self.ended.clone()
+        {
+            let attempt = self.retry.attempt();
+            self.enter(ConnectionState::Reconnecting { attempt, delay: Duration::ZERO, reason });
+        }
+        self.dial(None);
     }
 
     fn leave(&mut self, state: ConnectionState) {

@@ -94,7 +94,7 @@ impl Retry {
 }
 
 /// A peer's hint counts up to one hour: no server can silence a client for good.
-const MAX_HINT: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_HINT: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {

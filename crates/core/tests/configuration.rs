@@ -3,20 +3,34 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use actix_realtime_core::config::{
-    Config, ConfigBuilder, ConfigError, DEFAULT_COMMIT_INTERVAL, DEFAULT_CONNECT_TIMEOUT,
-    DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_HEARTBEAT_TIMEOUT, DEFAULT_JITTER, DEFAULT_MAX_UNHANDLED,
-    DEFAULT_OUTBOX_BYTES, DEFAULT_OUTBOX_MESSAGES, DEFAULT_PANIC_BUDGET, DEFAULT_PANIC_WINDOW,
-    DEFAULT_RESUME_TIMEOUT, DEFAULT_RETRY_MAX, DEFAULT_RETRY_MIN, DEFAULT_STABLE_AFTER, DEFAULT_WINDOW,
+use actix_realtime_core::{
+    config::{
+        Config, ConfigBuilder, ConfigError, DEFAULT_COMMIT_INTERVAL, DEFAULT_CONNECT_TIMEOUT,
+        DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_HEARTBEAT_TIMEOUT, DEFAULT_JITTER, DEFAULT_MAX_UNHANDLED,
+        DEFAULT_OUTBOX_BYTES, DEFAULT_OUTBOX_MESSAGES, DEFAULT_PANIC_BUDGET, DEFAULT_PANIC_WINDOW,
+        DEFAULT_RESUME_TIMEOUT, DEFAULT_RETRY_MAX, DEFAULT_RETRY_MIN, DEFAULT_STABLE_AFTER, DEFAULT_WINDOW,
+    },
+    network::NetworkOptions,
+    rotation::EndpointOptions,
 };
 
 const MS: Duration = Duration::from_millis(1);
 
 /// Each setting's default and range, as the page has them.
 fn page() -> BTreeMap<String, (String, String)> {
+    table("", "| setting |")
+}
+
+/// The same of the first table behind this heading.
+fn options(heading: &str) -> BTreeMap<String, (String, String)> {
+    table(heading, "| option |")
+}
+
+fn table(heading: &str, head: &str) -> BTreeMap<String, (String, String)> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let rows = text.lines().skip_while(|line| !line.starts_with("| setting |")).skip(2);
+    let section = text.lines().skip_while(|line| !line.starts_with(heading));
+    let rows = section.skip_while(|line| !line.starts_with(head)).skip(2);
     let cells = rows.map_while(|line| line.strip_prefix('|')?.strip_suffix('|'));
     cells
         .map(|row| {
@@ -127,4 +141,22 @@ fn the_page_has_each_number_with_its_default_and_the_range_that_is_enforced() {
     let config = builder().build();
     let defaults = config.map(|c| (c.panic_budget(), c.connect_on_start(), c.send_only(), c.max_unhandled()));
     assert_eq!(defaults.ok(), Some((DEFAULT_PANIC_BUDGET, true, false, DEFAULT_MAX_UNHANDLED)));
+}
+
+#[test]
+fn the_page_has_the_options_of_the_network_and_of_endpoints_with_their_defaults() {
+    let (network, endpoints) = (NetworkOptions::default(), EndpointOptions::default());
+    let row = |time: Duration, range: &str| (format!("{time:?}"), range.to_owned());
+    let page = options("## Network and sleep");
+    for (name, default, range) in [
+        ("offline_retry", network.offline_retry, "1s to 3600s"),
+        ("wake_check", network.wake_check, "1s to 60s"),
+        ("wake_gap", network.wake_gap, "1s to 3600s"),
+    ] {
+        assert_eq!(page.get(name), Some(&row(default, range)), "{name}");
+    }
+    let page = options("## Endpoints");
+    assert_eq!(page.get("cooldown"), Some(&row(endpoints.cooldown, "0ns to 3600s")));
+    assert_eq!(page.get("others"), Some(&("none".to_owned(), "up to 15".to_owned())));
+    assert_eq!(endpoints.others, [""; 0]);
 }
