@@ -18,10 +18,11 @@ use crate::{
     driver::{Later, Promise, Stamp, WallClock, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
     message::{
-        Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError, SendEvent,
-        SetToken, Shutdown, ShutdownReport,
+        Connect, Disconnect, Flush, GetMetrics, Join, Leave, NetworkChanged, PendingCount, SendAll,
+        SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
     },
     metrics::Metrics as MetricsActor,
+    network::Network,
     outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
     reply::{Reply, Sent, parts},
     sequencer::{SendUnnumbered, Unsent},
@@ -80,6 +81,7 @@ pub(crate) struct Doors {
     pub(crate) auth: Addr<Auth>,
     pub(crate) events: Addr<Events>,
     pub(crate) metrics: Addr<MetricsActor>,
+    pub(crate) network: Addr<Network>,
 }
 
 impl std::fmt::Debug for ClientActor {
@@ -327,6 +329,15 @@ impl Handler<Disconnect> for ClientActor {
     fn handle(&mut self, message: Disconnect, _: &mut Context<Self>) {
         failpoint!("client.Disconnect");
         self.doors.supervisor.do_send(message);
+    }
+}
+
+impl Handler<NetworkChanged> for ClientActor {
+    type Result = ();
+
+    fn handle(&mut self, message: NetworkChanged, _: &mut Context<Self>) {
+        failpoint!("client.NetworkChanged");
+        self.doors.network.do_send(message);
     }
 }
 

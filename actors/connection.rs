@@ -1,6 +1,6 @@
 //! Receives: `SendFrames`, `SetReading`, `HangUp` from the sequencer; `Probe`, `DeclareLost`, `TellPulse` from the heartbeat; `Open`, `Abort` from the supervisor.
 //! Sends: `LinkSaid` to the sequencer, `LinkPulse` to the heartbeat, `LinkEnded` to the supervisor, counters to the metrics.
-//! Owns: one link, from the attempt to open it to its end. It knows no retry: when the link is gone, it stops.
+//! Owns: one link, from the attempt to open it to its end, and which endpoint is next. It knows no retry: when the link is gone, it stops.
 //! On restart: it waits for `Open`, and dials, if the supervisor has named a link to open; if not, it lets go of what it held, and stops.
 
 use std::{
@@ -20,13 +20,17 @@ use actix_realtime_core::{
     auth::Token,
     link::EndReason,
     metrics::Metrics,
+    rotation::Rotation,
     transport::{Link, LinkEnd, LinkEvent, LinkWriter, OpenError, OpenRequest, Transport},
 };
 use actix_realtime_protocol::CloseCode;
 use bytestring::ByteString;
 use futures_core::Stream;
 
-use crate::{driver::failpoint, metrics::Counted};
+use crate::{
+    driver::{failpoint, now},
+    metrics::Counted,
+};
 
 /// Begins the attempt at the link of this generation, with this token.
 #[derive(Message)]
@@ -155,6 +159,7 @@ pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     request: OpenRequest,
     dial: Dial,
+    endpoints: Rotation,
     doors: Doors,
     generation: u64,
     opening: bool,
@@ -172,10 +177,27 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(transport: Box<dyn Transport>, request: OpenRequest, dial: Dial, doors: Doors) -> Self {
-        let (writer, gate, verdict) = (None, Rc::default(), None);
-        let (opening, ended) = (false, true);
-        Self { transport, request, dial, doors, generation: 0, opening, writer, gate, verdict, ended }
+    /// The request's URL is set anew for each attempt.
+    pub(crate) fn new(
+        transport: Box<dyn Transport>,
+        request: OpenRequest,
+        endpoints: Rotation,
+        dial: Dial,
+        doors: Doors,
+    ) -> Self {
+        Self {
+            transport,
+            request,
+            dial,
+            endpoints,
+            doors,
+            generation: 0,
+            opening: false,
+            writer: None,
+            gate: Rc::default(),
+            verdict: None,
+            ended: true,
+        }
     }
 
     fn opened(&mut self, opened: Result<Link, OpenError>, ctx: &mut Context<Self>) {
@@ -205,6 +227,9 @@ impl Connection {
         }
         let reason = self.verdict.take().unwrap_or(reason);
         tracing::debug!(generation = self.generation, %reason, "link down");
+        if !matches!(reason, EndReason::Link(LinkEnd::Local(_)) | EndReason::Panicked) {
+            self.endpoints.handle_failure(now());
+        }
         self.let_go();
         self.doors.supervisor.do_send(LinkEnded(reason));
         ctx.stop();
@@ -251,6 +276,9 @@ impl Handler<Open> for Connection {
             return;
         }
         let token = token.map(|token| token.secret().clone());
+        let endpoint = self.endpoints.current();
+        tracing::debug!(generation, %endpoint, "dialing");
+        endpoint.url().clone_into(&mut self.request.url);
         let open = self.transport.open(OpenRequest { token, ..self.request.clone() });
         ctx.spawn(open.into_actor(self).map(|opened, actor, ctx| actor.opened(opened, ctx)));
     }

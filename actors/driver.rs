@@ -133,6 +133,39 @@ impl Stamp {
     }
 }
 
+/// The time since the machine was started, its sleep included.
+#[derive(Clone, Debug)]
+pub(crate) enum BootClock {
+    System,
+    /// The monotonic one, which a test adds sleep to.
+    #[cfg(feature = "testing")]
+    From {
+        at: Instant,
+        slept: actix_realtime_testkit::SleepClock,
+    },
+}
+
+impl BootClock {
+    pub(crate) fn now(&self) -> Duration {
+        match self {
+            Self::System => boot_time(),
+            #[cfg(feature = "testing")]
+            Self::From { at, slept } => slept.slept() + now().saturating_duration_since(*at),
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn boot_time() -> Duration {
+    rustix::time::clock_gettime(rustix::time::ClockId::Boottime).try_into().unwrap_or_default()
+}
+
+/// Elsewhere the wall clock has to do: one that is set forward looks like sleep, and costs a link at most.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn boot_time() -> Duration {
+    WallClock::System.now()
+}
+
 /// The actor's own timer fired.
 #[derive(Debug)]
 pub(crate) struct Tick;

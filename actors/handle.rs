@@ -8,6 +8,7 @@ use actix_realtime_core::{
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     hub::{Filter, SubscriberId},
     metrics::Metrics,
+    network::{NetworkHint, NetworkMonitor},
     store::Store,
     transport::Transport,
 };
@@ -16,11 +17,11 @@ use secrecy::SecretString;
 
 use crate::{
     client::{ClientActor, ask},
-    driver::WallClock,
+    driver::{BootClock, WallClock},
     events::Unsubscribe,
     message::{
-        Accepted, Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll, SendError,
-        SendEvent, SetToken, Shutdown, ShutdownReport,
+        Accepted, Connect, Disconnect, Flush, GetMetrics, Join, Leave, NetworkChanged, PendingCount, SendAll,
+        SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
     },
     subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
@@ -73,7 +74,15 @@ fn random_key() -> Key {
 impl Client {
     /// Begins a client for the server at this URL: `wss:`, or `ws:` to this machine.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
-        ClientBuilder { config: Config::builder(url), store: None, transport: None, delegate: None }
+        ClientBuilder {
+            config: Config::builder(url),
+            store: None,
+            transport: None,
+            delegate: None,
+            monitor: None,
+            #[cfg(feature = "testing")]
+            sleep: Default::default(),
+        }
     }
 
     /// The client as an actor, for typed messages from an actor's own code.
@@ -128,6 +137,11 @@ impl Client {
     /// Ends the link: [`Disconnect`].
     pub fn disconnect(&self) {
         self.0.addr.do_send(Disconnect);
+    }
+
+    /// Says what becomes of the network: [`NetworkChanged`].
+    pub fn network_changed(&self, hint: NetworkHint) {
+        self.0.addr.do_send(NetworkChanged(hint));
     }
 
     /// Wants a channel: [`Join`].
@@ -190,11 +204,15 @@ pub struct ClientBuilder {
     store: Option<StoreBox>,
     transport: Option<TransportBox>,
     delegate: Option<DelegateBox>,
+    monitor: Option<MonitorBox>,
+    #[cfg(feature = "testing")]
+    sleep: actix_realtime_testkit::SleepClock,
 }
 
 struct StoreBox(Box<dyn Store>);
 struct DelegateBox(Arc<dyn AuthDelegate>);
 struct TransportBox(Box<dyn Transport>);
+struct MonitorBox(Box<dyn NetworkMonitor>);
 
 impl fmt::Debug for StoreBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -214,6 +232,12 @@ impl fmt::Debug for TransportBox {
     }
 }
 
+impl fmt::Debug for MonitorBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a monitor")
+    }
+}
+
 impl ClientBuilder {
     /// Where the outbox is kept. Default: in memory, which loses what waits when the process ends; anything that
     /// must survive wants a [`RedbStore`](crate::RedbStore).
@@ -227,6 +251,22 @@ impl ClientBuilder {
     #[must_use]
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Some(TransportBox(Box::new(transport)));
+        self
+    }
+
+    /// Who tells what becomes of the network. Default: nobody but the application ([`NetworkChanged`]), and links are
+    /// found dead by their heartbeat. Where all endpoints are this machine itself, it is not asked.
+    #[must_use]
+    pub fn network_monitor(mut self, monitor: impl NetworkMonitor) -> Self {
+        self.monitor = Some(MonitorBox(Box::new(monitor)));
+        self
+    }
+
+    /// The sleep of the machine, as a test has it, for [`start_local`](Self::start_local).
+    #[cfg(feature = "testing")]
+    #[must_use]
+    pub fn sleep_clock(mut self, clock: actix_realtime_testkit::SleepClock) -> Self {
+        self.sleep = clock;
         self
     }
 
@@ -270,12 +310,13 @@ impl ClientBuilder {
         self.configure(|config| config.overflow(overflow))
     }
 
-    fn parts(self, seed: u64, clock: WallClock) -> Result<(Config, Parts), ConfigError> {
+    fn parts(self, seed: u64, clock: WallClock, boot: BootClock) -> Result<(Config, Parts), ConfigError> {
         let config = self.config.build()?;
         let store = self.store.map_or_else(|| Box::new(crate::MemoryStore::new()) as _, |store| store.0);
         let transport = self.transport.map_or_else(|| Box::new(crate::WsTransport::new()) as _, |t| t.0);
         let delegate = self.delegate.map(|delegate| delegate.0);
-        Ok((config.clone(), Parts { config, store, transport, delegate, seed, clock }))
+        let monitor = self.monitor.map(|monitor| monitor.0);
+        Ok((config.clone(), Parts { config, store, transport, delegate, seed, clock, boot, monitor }))
     }
 
     /// Starts the client on a thread of its own, and its disk on another: in any runtime, or in none. Whether the
@@ -284,7 +325,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`StartError`] where a setting is wrong, or no thread can be made.
     pub fn start(self) -> Result<Client, StartError> {
-        let (config, parts) = self.parts(fastrand::u64(..), WallClock::System)?;
+        let (config, parts) = self.parts(fastrand::u64(..), WallClock::System, BootClock::System)?;
         let Wired { client, disk, delegate, rest } = wire(parts);
         let run = move || {
             System::new().block_on(async move {
@@ -325,9 +366,10 @@ impl ClientBuilder {
     /// [`StartError::Config`] where a setting is wrong.
     #[cfg(feature = "testing")]
     pub fn start_local_at(self, seed: u64, unix: Duration) -> Result<Client, StartError> {
-        let clock = WallClock::From { unix, at: crate::driver::now() };
+        let at = crate::driver::now();
+        let (clock, boot) = (WallClock::From { unix, at }, BootClock::From { at, slept: self.sleep.clone() });
         KEYS.with_borrow_mut(|rng| rng.seed(seed));
-        let (config, parts) = self.parts(seed, clock)?;
+        let (config, parts) = self.parts(seed, clock, boot)?;
         let Wired { client, disk, delegate, rest } = wire(parts);
         drop(disk());
         delegate.into_iter().for_each(|delegate| drop(delegate()));

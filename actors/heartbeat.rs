@@ -1,4 +1,4 @@
-//! Receives: `LinkPulse` from the connection.
+//! Receives: `LinkPulse` from the connection, `Suspect` from the network.
 //! Sends: `Probe`, `DeclareLost` and `TellPulse` to the connection.
 //! Owns: the decision when a link is dead (L-1).
 //! On restart: it asks the connection whether there is a link, and begins to listen anew.
@@ -15,6 +15,14 @@ use crate::{
     connection::{DeclareLost, LinkPulse, Probe, TellPulse},
     driver::{Tick, Timer, failpoint, now},
 };
+
+/// The network or the machine gives reason to doubt the link.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub(crate) enum Suspect {
+    Doubted,
+    Lost,
+}
 
 /// The actor.
 pub(crate) struct Heartbeat {
@@ -81,6 +89,19 @@ impl Handler<LinkPulse> for Heartbeat {
                 self.link = None;
                 self.machine.handle_link_down();
             }
+        }
+        self.drain();
+    }
+}
+
+impl Handler<Suspect> for Heartbeat {
+    type Result = ();
+
+    fn handle(&mut self, suspect: Suspect, _: &mut Context<Self>) {
+        failpoint!("heartbeat.Suspect");
+        match suspect {
+            Suspect::Doubted => self.machine.handle_doubt(now()),
+            Suspect::Lost => self.machine.handle_long_sleep(),
         }
         self.drain();
     }

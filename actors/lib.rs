@@ -77,6 +77,7 @@ mod auth;
 mod connection;
 mod delegate;
 mod heartbeat;
+mod network;
 mod sequencer;
 
 mod events;
@@ -97,6 +98,8 @@ pub use actix_realtime_core::{
     hub::{Filter, Kind, SubscriberId},
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
     metrics::Metrics,
+    network::{NetworkHint, NetworkOptions},
+    rotation::EndpointOptions,
     store::{LocalId, Verdict},
     transport::{LinkEnd, LinkLimits, OpenError},
 };
@@ -110,8 +113,8 @@ pub use self::{
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
     message::{
-        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, Join, Leave, PendingCount, SendAll,
-        SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
+        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, Join, Leave, NetworkChanged,
+        PendingCount, SendAll, SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
     },
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
@@ -119,15 +122,15 @@ pub use self::{
     },
 };
 
-/// The traits to build a store or a transport of one's own.
+/// The traits to build a store, a transport or a monitor of the network of one's own.
 pub mod extend {
-    pub use actix_realtime_core::{store, transport};
+    pub use actix_realtime_core::{network, store, transport};
 }
 
 /// A transport and a server in memory, to test an application's own actors with (feature `testing`).
 #[cfg(feature = "testing")]
 pub mod testing {
-    pub use actix_realtime_testkit::{MemoryTransport, ReceivedMessage, ScriptedServer};
+    pub use actix_realtime_testkit::{MemoryTransport, ReceivedMessage, ScriptedServer, SleepClock};
 }
 
 /// Makes handlers panic, in tests of this project.

@@ -8,6 +8,7 @@ use actix_realtime_core::{
     delivery::Delivery,
     draft::{Draft, DraftError},
     metrics::Metrics,
+    network::NetworkHint,
     outbox::{Outcome, Refusal, Refused, Stored},
     store::{LocalId, Verdict},
     unnumbered,
@@ -331,6 +332,14 @@ pub struct SetToken(pub Token);
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Disconnect;
+
+/// Says what becomes of the network, where the application knows better than the client: a phone's callback, say.
+///
+/// It only shortens a wait or lengthens one, and has an open link probed; a wrong one loses nothing. See
+/// [`NetworkHint`]; of hints that come within a second, the first and the last count.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct NetworkChanged(pub NetworkHint);
 
 /// Wants a channel (C-2): durably, over restarts, until [`Leave`]. Whether the server lets us in is told by
 /// [`Event::ChannelJoined`](crate::Event::ChannelJoined) or [`Event::ChannelRefused`](crate::Event::ChannelRefused).

@@ -1,4 +1,4 @@
-//! Receives: `Exited` from the children's futures, `LinkEnded` from the connection, `SessionSaid` from the sequencer, `StoreNews` from the outbox, `AuthSaid` from the auth actor; `Connect`, `Disconnect`, `Shutdown` from the front door.
+//! Receives: `Exited` from the children's futures, `LinkEnded` from the connection, `SessionSaid` from the sequencer, `StoreNews` from the outbox, `AuthSaid` from the auth actor, `NetworkSaid` from the network; `Connect`, `Disconnect`, `Shutdown` from the front door.
 //! Sends: orders to the children's futures, `Open`, `HangUp` and `Abort` to the connection, `NeedToken` to the auth actor, states to the hub, `CloseIntake` and `CloseStore` to the outbox.
 //! Owns: the children, the budget of panics, and when to dial (the policy of the core). Reconnecting is supervision.
 //! On restart: children that went down meanwhile are looked up, the sequencer is asked whether a session is up, and the auth actor for the token that is waited for.
@@ -28,6 +28,7 @@ use crate::{
     events::Occurred,
     message::{Connect, Disconnect, Shutdown, ShutdownReport},
     metrics::Counted,
+    network::NetworkSaid,
     outbox::{CloseIntake, CloseStore, Outbox, StoreNews},
     sequencer::{Sequencer, SessionSaid, TellSession},
 };
@@ -48,6 +49,7 @@ pub(crate) enum ChildId {
     Heartbeat,
     Metrics,
     Client,
+    Network,
 }
 
 #[derive(Debug)]
@@ -384,6 +386,19 @@ impl Handler<StoreNews> for Supervisor {
             StoreNews::Failed(error) => self.policy.fail(FailReason::Store(error.as_ref().to_owned())),
             StoreNews::Drained => self.close_link(),
             StoreNews::Closed { remaining, in_order } => return self.end(remaining, in_order, ctx),
+        }
+        self.drain();
+    }
+}
+
+impl Handler<NetworkSaid> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, said: NetworkSaid, _: &mut Context<Self>) {
+        failpoint!("supervisor.NetworkSaid");
+        match said {
+            NetworkSaid::Hint(hint) => self.policy.handle_hint(hint, now()),
+            NetworkSaid::Woke => self.policy.handle_wake(now()),
         }
         self.drain();
     }

@@ -8,6 +8,8 @@ use actix_realtime_core::{
     config::Config,
     event::Event,
     link::{ConnectionState, FailReason},
+    network::NetworkMonitor,
+    rotation::Rotation,
     store::Store,
     transport::{LocalBoxFuture, OpenRequest, Transport},
 };
@@ -20,10 +22,11 @@ use crate::{
     connection::{self, Connection},
     delegate::Delegate,
     disk::Disk,
-    driver::{PanicBudget, Slot, WallClock},
+    driver::{BootClock, PanicBudget, Slot, WallClock},
     events::{Events, Occurred},
     heartbeat::Heartbeat,
     metrics::Metrics,
+    network::Network,
     outbox::{self, Outbox},
     sequencer::{self, Sequencer},
     supervisor::{self, ChildId, Supervisor},
@@ -38,6 +41,8 @@ pub(crate) struct Parts {
     /// Whence every random number of this client comes: the same seed, the same course.
     pub(crate) seed: u64,
     pub(crate) clock: WallClock,
+    pub(crate) boot: BootClock,
+    pub(crate) monitor: Option<Box<dyn NetworkMonitor>>,
 }
 
 type Start = Box<dyn FnOnce() -> JoinHandle<()> + Send>;
@@ -54,7 +59,7 @@ pub(crate) struct Wired {
 }
 
 pub(crate) fn wire(parts: Parts) -> Wired {
-    let Parts { config, store, transport, delegate: tokens, seed, clock } = parts;
+    let Parts { config, store, transport, delegate: tokens, seed, clock, boot, monitor } = parts;
     let config = Arc::new(config);
     let has_inbox = store.has_inbox();
     let mut seeds = fastrand::Rng::with_seed(seed);
@@ -69,6 +74,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let (metrics_slot, metrics) = Slot::<Metrics>::new();
     let dial = connection::Dial::default();
     let (client_slot, client) = Slot::<ClientActor>::new();
+    let (network_slot, network) = Slot::<Network>::new();
     let (supervisor_slot, supervisor) = Slot::<Supervisor>::new();
 
     let mut handles = Vec::new();
@@ -146,15 +152,15 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             timeout: config.connect_timeout(),
             limits: config.link_limits(),
         };
-        let to_dial = dial.clone();
+        let (to_dial, endpoints) = (dial.clone(), Rotation::new(&config));
         let doors = connection::Doors {
             session: sequencer.clone().recipient(),
-            heartbeat: heartbeat.recipient(),
+            heartbeat: heartbeat.clone().recipient(),
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
         };
         child!(Connection, "connection", false, connection_slot, move || Connection::new(
-            transport, request, to_dial, doors
+            transport, request, endpoints, to_dial, doors
         ));
     }
     {
@@ -179,8 +185,16 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             auth: auth.clone(),
             events: events.clone(),
             metrics: metrics.clone(),
+            network,
         };
         child!(Client, "client", true, client_slot, move || ClientActor::new(config, doors, clock, seed));
+    }
+    {
+        let (config, told, heartbeat) =
+            (config.clone(), supervisor.clone().recipient(), heartbeat.recipient());
+        child!(Network, "network", true, network_slot, move || Network::new(
+            &config, monitor, boot, told, heartbeat
+        ));
     }
 
     let failed = events.clone();

@@ -8,6 +8,7 @@ mod auth_sockets;
 mod classes;
 mod inbox;
 mod lifecycle;
+mod network;
 mod receiving;
 mod secrets;
 mod sending;

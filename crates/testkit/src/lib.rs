@@ -6,9 +6,11 @@
 
 mod link;
 mod server;
+mod sleep;
 mod tokens;
 
 pub use self::{
     link::MemoryTransport,
     server::{ReceivedMessage, ScriptedServer},
+    sleep::SleepClock,
 };

@@ -1,11 +1,12 @@
 //! A day in the life of a client, with everything in it that makes a handler run.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, pin::Pin, rc::Rc, time::Duration};
 
 use actix_realtime::{
-    Client, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, SendEvent, Token,
-    testing::ScriptedServer,
+    Client, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, NetworkHint, SendEvent,
+    Token, extend::network::NetworkMonitor, testing::ScriptedServer,
 };
+use futures_util::{Stream, stream};
 use tokio::{
     runtime::Builder,
     task::{LocalSet, spawn_local},
@@ -58,8 +59,8 @@ impl Day {
     }
 
     async fn start(&self, seed: u64) -> Result<Client, String> {
-        let builder = Client::builder("ws://localhost/ws").store(self.store.clone());
-        let builder = builder.transport(self.server.transport()).channel("home");
+        let builder = Client::builder("wss://home.test/ws").store(self.store.clone());
+        let builder = builder.network_monitor(Restless).transport(self.server.transport()).channel("home");
         let builder = builder.auth(|| async { Ok(Token::new("token")) });
         let client = builder.start_local(seed).map_err(|error| error.to_string())?;
         let mut events = client.events(Filter::default()).await;
@@ -236,6 +237,7 @@ impl Day {
             .await?;
         self.send(client, 3).await?;
         self.publish(5)?;
+        client.network_changed(NetworkHint::Offline);
         self.until(|| client.connect(), |state| matches!(state, ConnectionState::Connected)).await?;
         self.settle(client).await
     }
@@ -277,6 +279,18 @@ impl Day {
             return Err(format!("published were {}, heard {}", self.published, heard.len()));
         }
         Ok(Figures { accepted: self.said, heard: self.published })
+    }
+}
+
+/// A network that is another one every minute.
+struct Restless;
+
+impl NetworkMonitor for Restless {
+    fn watch(&self) -> Pin<Box<dyn Stream<Item = NetworkHint>>> {
+        Box::pin(stream::unfold((), |()| async {
+            sleep(Duration::from_secs(60)).await;
+            Some((NetworkHint::Changed, ()))
+        }))
     }
 }
 
