@@ -105,6 +105,8 @@ pub use actix_realtime_core::{
 };
 pub use actix_realtime_protocol::{Action, CloseCode, Key, NameError};
 pub use actix_realtime_store::{MemoryStore, RedbStore};
+#[cfg(all(feature = "netlink", target_os = "linux"))]
+pub use actix_realtime_transport::NetlinkMonitor;
 pub use actix_realtime_transport::WsTransport;
 
 pub use self::{

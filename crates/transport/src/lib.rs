@@ -21,6 +21,8 @@ mod builder;
 mod dial;
 mod incoming;
 mod link;
+#[cfg(all(feature = "netlink", target_os = "linux"))]
+mod netlink;
 mod outgoing;
 #[cfg(feature = "__testing")]
 mod pipe;
@@ -32,4 +34,6 @@ mod transport;
 mod upgrade;
 
 pub use builder::{BuildError, WsTransportBuilder};
+#[cfg(all(feature = "netlink", target_os = "linux"))]
+pub use netlink::NetlinkMonitor;
 pub use transport::WsTransport;

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test helper fails its test")]
 
 mod ending;
+#[cfg(all(feature = "netlink", target_os = "linux"))]
+mod netlink;
 mod opening;
 mod peer;
 mod proxy;
