@@ -208,6 +208,12 @@ pub enum OpenError {
     /// The peer's certificate, or its TLS, is not acceptable.
     #[error("TLS failed: {0}")]
     Tls(String),
+    /// The peer's certificate is good, and its key is none of those that were pinned.
+    #[error("the server's key is not pinned: sha256/{found}")]
+    NotPinned {
+        /// The base64 of the SHA-256 of its `SubjectPublicKeyInfo`: what a pin of it would be.
+        found: String,
+    },
     /// The peer chose HTTP/2, which cannot carry this upgrade.
     #[error("peer chose HTTP/2, which cannot carry a WebSocket here")]
     Http2,
@@ -252,10 +258,12 @@ impl OpenError {
             }
             Self::Ended(end) => end.action(),
             // A certificate can be renewed, a wrong answer be a proxy's that restarts: worth coming back to, slowly.
+            // A key that is not pinned may be that of a network in between, which the next attempt does not go through.
             Self::Timeout(_)
             | Self::Dns(_)
             | Self::Connect(_)
             | Self::Tls(_)
+            | Self::NotPinned { .. }
             | Self::Handshake(_)
             | Self::Refused { status: None, .. } => Action::Reconnect,
             Self::Http2 | Self::MaxPayload { .. } | Self::Request(_) => Action::Stop,
@@ -272,6 +280,7 @@ impl OpenError {
             | Self::Dns(_)
             | Self::Connect(_)
             | Self::Tls(_)
+            | Self::NotPinned { .. }
             | Self::Http2
             | Self::Handshake(_)
             | Self::MaxPayload { .. }

@@ -7,10 +7,13 @@ use awc::http::header::{
 };
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
 };
 
 use crate::{
+    pin::Pin,
     proxy::Proxy,
     tls::Tls,
     transport::{Pipes, WsTransport},
@@ -25,6 +28,8 @@ const RESERVED: [HeaderName; 6] =
 pub struct WsTransportBuilder {
     certificates: Vec<Vec<u8>>,
     system: bool,
+    pins: Vec<String>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
     headers: Vec<(String, String)>,
     proxy: Option<String>,
     proxy_authorization: Option<String>,
@@ -47,6 +52,32 @@ impl WsTransportBuilder {
     #[must_use]
     pub const fn system_roots(mut self) -> Self {
         self.system = true;
+        self
+    }
+
+    /// Accepts only a server whose key this is: the base64 of the SHA-256 of its certificate's `SubjectPublicKeyInfo`,
+    /// with or without `sha256/` before it. May be called many times, and should be: for the key in use, and for one
+    /// that is kept to take its place. Any of them will do.
+    ///
+    /// It is checked beside the usual verification, never instead of it, against the server's own certificate and not
+    /// those of its authorities. Another key is [`OpenError::NotPinned`], which says what the key's pin would be.
+    ///
+    /// [`OpenError::NotPinned`]: actix_realtime_core::transport::OpenError::NotPinned
+    #[must_use]
+    pub fn pin(mut self, pin: impl Into<String>) -> Self {
+        self.pins.push(pin.into());
+        self
+    }
+
+    /// Shows this certificate to a server that asks for one (mutual TLS), and proves that the key is ours: in PEM, the
+    /// certificate with those of its authorities behind it, or one in DER; the key in PEM or DER (PKCS#8, SEC1 or
+    /// PKCS#1), not encrypted. The key counts as a secret: no `Debug` output and no error shows it.
+    ///
+    /// A server that does not accept it ends the link right after it was opened, or the attempt, with TLS's alert in
+    /// the error.
+    #[must_use]
+    pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((chain.into(), key.into()));
         self
     }
 
@@ -77,14 +108,24 @@ impl WsTransportBuilder {
     /// Makes the transport.
     ///
     /// # Errors
-    /// [`BuildError`] where a certificate cannot be read, a header cannot be sent, or the proxy has no such address.
+    /// [`BuildError`] where a certificate, a key or a pin cannot be read, a header cannot be sent, or the proxy is none.
     pub fn build(self) -> Result<WsTransport, BuildError> {
         let mut roots = RootCertStore::empty();
         for encoded in &self.certificates {
-            read(encoded, &mut roots)?;
+            let found = certificates(encoded)?;
+            for certificate in found {
+                roots.add(certificate).map_err(|error| unreadable(&error))?;
+            }
         }
         let headers = self.headers.into_iter().map(header).collect::<Result<_, _>>()?;
-        let tls = Tls::new(roots, self.system || self.certificates.is_empty());
+        let pins = self.pins.iter().map(|pin| Pin::parse(pin).ok_or(BuildError::Pin));
+        let tls = Tls {
+            custom: roots,
+            system: self.system || self.certificates.is_empty(),
+            pins: pins.collect::<Result<_, _>>()?,
+            identity: self.identity.map(identity).transpose()?,
+            ..Tls::system()
+        };
         let mut proxy =
             self.proxy.map(|address| Proxy::parse(&address).ok_or(BuildError::Proxy)).transpose()?;
         if let Some(value) = self.proxy_authorization {
@@ -101,27 +142,50 @@ impl fmt::Debug for WsTransportBuilder {
         f.debug_struct("WsTransportBuilder")
             .field("certificates", &self.certificates.len())
             .field("system_roots", &self.system)
+            .field("pins", &self.pins)
+            .field("has_client_certificate", &self.identity.is_some())
             .field("headers", &names)
             .field("has_proxy", &self.proxy.is_some())
             .finish_non_exhaustive()
     }
 }
 
-fn read(encoded: &[u8], roots: &mut RootCertStore) -> Result<(), BuildError> {
-    let refuse = |reason: String| BuildError::Certificate { reason };
-    let before = roots.len();
-    if encoded.windows(10).any(|window| window == b"-----BEGIN") {
-        for certificate in CertificateDer::pem_slice_iter(encoded) {
-            let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
-            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
-        }
+fn is_pem(encoded: &[u8]) -> bool {
+    encoded.windows(10).any(|window| window == b"-----BEGIN")
+}
+
+fn unreadable(error: &dyn fmt::Display) -> BuildError {
+    BuildError::Certificate { reason: error.to_string() }
+}
+
+fn certificates(encoded: &[u8]) -> Result<Vec<CertificateDer<'static>>, BuildError> {
+    if !is_pem(encoded) {
+        return Ok(vec![CertificateDer::from_slice(encoded).into_owned()]);
+    }
+    let found = CertificateDer::pem_slice_iter(encoded).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|error| unreadable(&error))?;
+    if found.is_empty() { Err(unreadable(&"there is none")) } else { Ok(found) }
+}
+
+fn identity((chain, key): (Vec<u8>, Vec<u8>)) -> Result<Arc<CertifiedKey>, BuildError> {
+    let chain = certificates(&chain)?;
+    let key = if is_pem(&key) {
+        PrivateKeyDer::from_pem_slice(&key).ok()
     } else {
-        roots.add(CertificateDer::from_slice(encoded)).map_err(|error| refuse(error.to_string()))?;
-    }
-    if roots.len() == before {
-        return Err(refuse("there is none".to_owned()));
-    }
-    Ok(())
+        PrivateKeyDer::try_from(key).ok()
+    };
+    // What is wrong with a key is not told: the words could show some of it.
+    let key = key.ok_or(BuildError::Key { reason: "it cannot be read" })?;
+    let certified = CertifiedKey::from_der(chain, key, &ring::default_provider());
+    certified.map(Arc::new).map_err(|error| {
+        if let rustls::Error::InvalidCertificate(_) = error {
+            unreadable(&error)
+        } else if let rustls::Error::InconsistentKeys(_) = error {
+            BuildError::Key { reason: "it is not the certificate's" }
+        } else {
+            BuildError::Key { reason: "it cannot be used" }
+        }
+    })
 }
 
 fn header((name, value): (String, String)) -> Result<(HeaderName, HeaderValue), BuildError> {
@@ -139,12 +203,21 @@ fn header((name, value): (String, String)) -> Result<(HeaderName, HeaderValue), 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A root certificate cannot be read.
-    #[error("root certificate: {reason}")]
+    /// A certificate cannot be read.
+    #[error("certificate: {reason}")]
     Certificate {
         /// What is wrong with it.
         reason: String,
     },
+    /// The key of the client's certificate cannot be used.
+    #[error("private key: {reason}")]
+    Key {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A pin is not the base64 of a SHA-256.
+    #[error("a pin must be the base64 of 32 bytes, with or without sha256/ before it")]
+    Pin,
     /// A header cannot be sent.
     #[error("header {name:?} {reason}")]
     Header {

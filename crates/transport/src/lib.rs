@@ -24,6 +24,7 @@ mod link;
 #[cfg(all(feature = "netlink", target_os = "linux"))]
 mod netlink;
 mod outgoing;
+mod pin;
 #[cfg(feature = "__testing")]
 mod pipe;
 mod proxy;

@@ -1,28 +1,52 @@
 //! TLS with certificates that are ours to choose, and HTTP/1.1 inside it.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use actix_realtime_core::transport::OpenError;
 use actix_realtime_protocol::limits::quote;
-use rustls::{AlertDescription, ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::{
+    AlertDescription, ClientConfig, RootCertStore,
+    client::WebPkiServerVerifier,
+    crypto::ring,
+    pki_types::ServerName,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// Whom to trust.
-#[derive(Debug)]
+use crate::pin::{NotPinned, Pin, Pinned};
+
+/// Whom to trust, and who we are.
 pub(crate) struct Tls {
-    custom: RootCertStore,
-    system: bool,
+    pub(crate) custom: RootCertStore,
+    pub(crate) system: bool,
+    /// The server's key must be one of these as well, where there are any.
+    pub(crate) pins: Vec<Pin>,
+    /// What is shown to a server that asks.
+    pub(crate) identity: Option<Arc<CertifiedKey>>,
     /// Made at the first use: reading the system's certificates takes tens of milliseconds, and `ws:` needs none.
-    config: Mutex<Option<Arc<ClientConfig>>>,
+    pub(crate) config: Mutex<Option<Arc<ClientConfig>>>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("pins", &self.pins).finish_non_exhaustive()
+    }
 }
 
 impl Tls {
-    pub(crate) const fn new(custom: RootCertStore, system: bool) -> Self {
-        Self { custom, system, config: Mutex::new(None) }
+    /// The system's roots.
+    pub(crate) fn system() -> Self {
+        Self {
+            custom: RootCertStore::empty(),
+            system: true,
+            pins: Vec::new(),
+            identity: None,
+            config: Mutex::new(None),
+        }
     }
 
     /// Secures a connection to this host.
@@ -64,12 +88,28 @@ impl Tls {
                 return Err(OpenError::Tls(quote(&what).to_owned()));
             }
         }
+        let unusable = |error: &dyn fmt::Display| OpenError::Tls(quote(&error.to_string()).to_owned());
         // The provider is named: the process-wide one may be missing, or another.
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| OpenError::Tls(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .map_err(|error| unusable(&error))?;
+        let builder = if self.pins.is_empty() {
+            builder.with_root_certificates(roots)
+        } else {
+            let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| unusable(&error))?;
+            // Named so for those who check less than usual; this one checks more.
+            let pinned = Pinned { usual, pins: self.pins.clone() };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
+        };
+        let mut config = match &self.identity {
+            Some(identity) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))))
+            }
+            None => builder.with_no_client_auth(),
+        };
         // HTTP/2 could not carry the upgrade.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
@@ -80,7 +120,10 @@ impl Tls {
 fn refused(error: io::Error) -> OpenError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => OpenError::Http2,
-        Some(error) => OpenError::Tls(quote(&error.to_string()).to_owned()),
+        Some(error) => match NotPinned::of(error) {
+            Some(NotPinned(found)) => OpenError::NotPinned { found: found.to_string() },
+            None => OpenError::Tls(quote(&error.to_string()).to_owned()),
+        },
         None => OpenError::Connect(error.kind()),
     }
 }

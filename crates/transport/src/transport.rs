@@ -42,12 +42,7 @@ impl WsTransport {
     /// where there are none, that attempt fails with [`OpenError::Tls`].
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            headers: Vec::new(),
-            proxy: None,
-            tls: Arc::new(Tls::new(rustls::RootCertStore::empty(), true)),
-            pipes: None,
-        }
+        Self { headers: Vec::new(), proxy: None, tls: Arc::new(Tls::system()), pipes: None }
     }
 
     /// A transport with certificates or headers of one's own.

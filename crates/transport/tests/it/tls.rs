@@ -1,10 +1,8 @@
-use std::{cell::Cell, process::Command, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, process::Command, rc::Rc, time::Duration};
 
 use actix_realtime_core::transport::{Link, LinkEvent, OpenError, Transport};
 use actix_realtime_transport::{BuildError, WsTransport, WsTransportBuilder};
 use futures_util::{FutureExt, StreamExt, future::join};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -12,48 +10,11 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::authority::Authority;
 use crate::peer::{PIPE, Peer, frames, paused, pipes, real, request, text};
 
-/// An authority, and how it is told to those who are to trust it.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-    der: Vec<u8>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let (pem, der) = (certificate.pem(), certificate.der().to_vec());
-        Self { issuer: Issuer::new(params, key), pem, der }
-    }
-
-    /// A server of this name.
-    fn server(&self, name: &str, alpn: &[&str], expired: bool) -> TlsAcceptor {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        if expired {
-            params.not_before = date_time_ymd(2000, 1, 1);
-            params.not_after = date_time_ymd(2001, 1, 1);
-        }
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Arc::new(config).into()
-    }
-}
-
 /// Opens a link to `wss://peer/`, where this server is.
-async fn open(builder: WsTransportBuilder, server: &TlsAcceptor) -> Result<Link, OpenError> {
+pub(crate) async fn open(builder: WsTransportBuilder, server: &TlsAcceptor) -> Result<Link, OpenError> {
     open_as("wss://peer/", builder, server).await
 }
 
