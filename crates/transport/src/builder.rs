@@ -13,10 +13,11 @@ use rustls::{
 };
 
 use crate::{
+    environment::Environment,
     pin::Pin,
     proxy::Proxy,
     tls::Tls,
-    transport::{Pipes, WsTransport},
+    transport::{Pipes, Route, WsTransport},
 };
 
 /// Headers that the upgrade itself is made of, and the one where the token goes.
@@ -33,6 +34,7 @@ pub struct WsTransportBuilder {
     headers: Vec<(String, String)>,
     proxy: Option<String>,
     proxy_authorization: Option<String>,
+    environment: bool,
     pub(crate) pipes: Option<Pipes>,
 }
 
@@ -89,12 +91,31 @@ impl WsTransportBuilder {
         self
     }
 
-    /// Goes through an HTTP proxy at `host:port`, which is asked for a tunnel (`CONNECT`), for `ws:` and `wss:`
-    /// alike. Its refusal is an [`OpenError::Http`](actix_realtime_core::transport::OpenError::Http) with its status.
-    /// No proxy is taken from the environment.
+    /// Goes through an HTTP proxy at `host:port` or `http://user:password@host:port`, which is asked for a tunnel
+    /// (`CONNECT`), for `ws:` and `wss:` alike. Its refusal is an
+    /// [`OpenError::Http`](actix_realtime_core::transport::OpenError::Http) with its status. User and password,
+    /// percent-encoded, go as `Proxy-Authorization: Basic` to the proxy alone, and count as secrets.
     #[must_use]
     pub fn proxy(mut self, address: impl Into<String>) -> Self {
         self.proxy = Some(address.into());
+        self
+    }
+
+    /// Goes through the proxies that the environment names, as curl does; without this, and where
+    /// [`proxy`](Self::proxy) is called, it is not asked. It is read once, when the transport is made.
+    ///
+    /// The first of these that is set is the proxy, of the form that `proxy` takes (without a port, 1080 is meant):
+    ///
+    /// - for `wss:`: `wss_proxy`, `WSS_PROXY`, `https_proxy`, `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`
+    /// - for `ws:`: `ws_proxy`, `http_proxy`, `all_proxy`, `ALL_PROXY`. `HTTP_PROXY` is not read, as under CGI it comes
+    ///   from a request
+    ///
+    /// Set to nothing, it means none. `no_proxy` or `NO_PROXY` lists what is reached directly, with commas or spaces
+    /// between: host names (with all names below them), addresses, networks (`10.0.0.0/8`), or `*` for everything. This
+    /// machine is not exempt by itself.
+    #[must_use]
+    pub const fn proxy_from_environment(mut self) -> Self {
+        self.environment = true;
         self
     }
 
@@ -127,12 +148,19 @@ impl WsTransportBuilder {
             ..Tls::system()
         };
         let mut proxy =
-            self.proxy.map(|address| Proxy::parse(&address).ok_or(BuildError::Proxy)).transpose()?;
+            self.proxy.map(|address| Proxy::parse(&address, None).ok_or(BuildError::Proxy)).transpose()?;
         if let Some(value) = self.proxy_authorization {
             let (_, value) = header(("Proxy-Authorization".to_owned(), value))?;
             proxy.as_mut().ok_or(BuildError::Proxy)?.authorize(value);
         }
-        Ok(WsTransport { headers, proxy, tls: Arc::new(tls), pipes: self.pipes })
+        let route = match proxy {
+            Some(proxy) => Route::Through(proxy),
+            None if self.environment => {
+                Route::Environment(Environment::read(|name| std::env::var(name).ok())?)
+            }
+            None => Route::Direct,
+        };
+        Ok(WsTransport { headers, route, tls: Arc::new(tls), pipes: self.pipes })
     }
 }
 
@@ -146,6 +174,7 @@ impl fmt::Debug for WsTransportBuilder {
             .field("has_client_certificate", &self.identity.is_some())
             .field("headers", &names)
             .field("has_proxy", &self.proxy.is_some())
+            .field("proxy_from_environment", &self.environment)
             .finish_non_exhaustive()
     }
 }
@@ -226,7 +255,13 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The proxy is not given as `host:port`, or only its authorization is.
-    #[error("proxy must be given as host:port, without credentials")]
+    /// The proxy is not given as an address that can be used, or only its authorization is.
+    #[error("proxy must be given as host:port or http://user:password@host:port")]
     Proxy,
+    /// The environment names a proxy that cannot be used.
+    #[error("{variable} in the environment must be host:port or http://user:password@host:port")]
+    ProxyVariable {
+        /// Where; its value, which may hold a password, is not told.
+        variable: &'static str,
+    },
 }

@@ -19,6 +19,7 @@
 
 mod builder;
 mod dial;
+mod environment;
 mod incoming;
 mod link;
 #[cfg(all(feature = "netlink", target_os = "linux"))]

@@ -4,7 +4,12 @@ use std::fmt;
 
 use actix_realtime_core::transport::OpenError;
 use actix_realtime_protocol::limits::quote;
-use awc::http::{header::HeaderValue, uri::Authority};
+use awc::http::{
+    header::{HeaderValue, InvalidHeaderValue},
+    uri::Authority,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::dial::without_brackets;
@@ -21,11 +26,31 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Reads `host:port`; None where it is something else.
-    pub(crate) fn parse(address: &str) -> Option<Self> {
-        let authority: Authority = address.parse().ok()?;
-        let port = authority.port_u16().filter(|_| !address.contains('@'))?;
-        Some(Self { authority, port, authorization: None })
+    /// Reads `host:port`, or `http://user:password@host:port/`; None where it is something else. Without a port there
+    /// it is `default_port`.
+    pub(crate) fn parse(address: &str, default_port: Option<u16>) -> Option<Self> {
+        let address = match address.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => {
+                rest.strip_suffix('/').unwrap_or(rest)
+            }
+            Some(_) => return None,
+            None => address,
+        };
+        let (credentials, address) = match address.rsplit_once('@') {
+            Some((credentials, address)) => (Some(credentials), address),
+            None => (None, address),
+        };
+        let mut authority: Authority = address.parse().ok()?;
+        let port = match (authority.port_u16(), default_port) {
+            (Some(port), _) => port,
+            (None, Some(port)) => {
+                authority = format!("{authority}:{port}").parse().ok()?;
+                port
+            }
+            (None, None) => return None,
+        };
+        let authorization = credentials.map(basic).transpose().ok()?;
+        (!authority.host().is_empty()).then_some(Self { authority, port, authorization })
     }
 
     pub(crate) fn authorize(&mut self, value: HeaderValue) {
@@ -77,6 +102,17 @@ impl Proxy {
             None => Err(OpenError::Handshake("answer of the proxy is no HTTP".to_owned())),
         }
     }
+}
+
+/// `user:password`, each percent-encoded, as RFC 7617 has it.
+fn basic(credentials: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let mut plain = percent_decode_str(user).collect::<Vec<_>>();
+    plain.push(b':');
+    plain.extend(percent_decode_str(password));
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(plain)))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn challenge(head: &str) -> Option<String> {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::{
     builder::WsTransportBuilder,
     dial::{dial, without_brackets},
+    environment::Environment,
     link::Shared,
     proxy::Proxy,
     pump::Pump,
@@ -26,13 +27,20 @@ use crate::{
 pub(crate) type Pipes = Box<dyn Fn(&str) -> Connecting + Send>;
 type Connecting = LocalBoxFuture<io::Result<Box<dyn Pipe>>>;
 
+/// How a peer is reached.
+pub(crate) enum Route {
+    Direct,
+    Through(Proxy),
+    Environment(Environment),
+}
+
 /// Opens WebSocket links, over TCP or TLS as the URL says.
 ///
 /// It must be used where tasks that stay on their thread can be spawned: in an actix system, on an arbiter, or in a
 /// `LocalSet` of tokio.
 pub struct WsTransport {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) proxy: Option<Proxy>,
+    pub(crate) route: Route,
     pub(crate) tls: Arc<Tls>,
     pub(crate) pipes: Option<Pipes>,
 }
@@ -42,7 +50,7 @@ impl WsTransport {
     /// where there are none, that attempt fails with [`OpenError::Tls`].
     #[must_use]
     pub fn new() -> Self {
-        Self { headers: Vec::new(), proxy: None, tls: Arc::new(Tls::system()), pipes: None }
+        Self { headers: Vec::new(), route: Route::Direct, tls: Arc::new(Tls::system()), pipes: None }
     }
 
     /// A transport with certificates or headers of one's own.
@@ -61,11 +69,16 @@ impl WsTransport {
         if !headers.iter().any(|(name, _)| name == HOST) {
             headers.push((HOST, target.authority.clone()));
         }
+        let proxy = match &self.route {
+            Route::Direct => None,
+            Route::Through(proxy) => Some(proxy.clone()),
+            Route::Environment(environment) => environment.proxy(target.secure, &target.host).cloned(),
+        };
         let connecting = self.pipes.as_ref().map(|pipes| pipes(&request.url));
         let tls = Arc::clone(&self.tls);
         Ok(Attempt {
             target,
-            proxy: self.proxy.clone(),
+            proxy,
             connecting,
             tls,
             headers,

@@ -1,4 +1,4 @@
-use std::io;
+use std::{cell::Cell, io, process::Command, rc::Rc};
 
 use actix_realtime_core::transport::{OpenError, Transport};
 use actix_realtime_transport::{BuildError, WsTransport, WsTransportBuilder};
@@ -47,6 +47,86 @@ fn the_proxy_is_asked_for_a_tunnel_and_sees_neither_token_nor_headers() {
             };
             let (link, _peer) = join(transport.open(request(url)), peer).await;
             assert_eq!(frames(&mut link.unwrap()).await, ["through"]);
+        }
+    });
+}
+
+//
+#[test]
+fn credentials_in_a_proxy_s_url_go_to_the_proxy_alone_and_are_not_shown() {
+    paused(async {
+        let url = "http://m%40e:seCret%3A@proxy:3128/";
+        let builder = || WsTransport::builder().proxy(url);
+        assert!(!format!("{:?} {:?}", builder(), builder().build()).contains("seCret"));
+        let (transport, mut peers) = pipes(builder());
+        let proxy = async {
+            let mut io = peers.recv().await.unwrap();
+            let head = head(&mut io).await;
+            // m@e:seCret:
+            assert!(head.contains("\r\nProxy-Authorization: Basic bUBlOnNlQ3JldDo=\r\n"), "{head}");
+        };
+        join(transport.open(request("ws://peer/")), proxy).await.0.unwrap_err();
+    });
+}
+
+/// What to open in a process of its own, as the environment is a process's.
+const URL: &str = "ACTIX_REALTIME_TEST_PROXIED";
+
+//
+#[test]
+fn the_environment_names_the_proxy_of_a_transport_that_was_told_to_ask_it_but_not_of_exempt_hosts() {
+    if let Ok(url) = std::env::var(URL) {
+        return real(async {
+            let builder = WsTransport::builder();
+            let told = std::env::var_os("ACTIX_REALTIME_TEST_TOLD").is_some();
+            let builder = if told { builder.proxy_from_environment() } else { builder };
+            let transport = builder.build().unwrap();
+            assert!(!format!("{transport:?}").contains("seCret"), "{transport:?}");
+            let mut link = transport.open(request(&url)).await.unwrap();
+            assert_eq!(frames(&mut link).await, ["here"]);
+        });
+    }
+    real(async {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/", server.local_addr().unwrap());
+        let address = format!("http://me:seCret@{}", proxy.local_addr().unwrap());
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = server.accept().await {
+                let mut peer = Peer::accept(stream).await;
+                peer.upgrade().await;
+                peer.say(&text("here")).await;
+                peer.hear().await;
+            }
+        });
+        let asked = Rc::new(Cell::new(0));
+        let count = Rc::clone(&asked);
+        tokio::task::spawn_local(async move {
+            while let Ok((mut near, _)) = proxy.accept().await {
+                let head = head(&mut near).await;
+                assert!(head.contains("Proxy-Authorization: Basic bWU6c2VDcmV0\r\n"), "{head}");
+                count.set(count.get() + 1);
+                let mut far = TcpStream::connect(head.split(' ').nth(1).unwrap()).await.unwrap();
+                near.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                tokio::task::spawn_local(async move {
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+                });
+            }
+        });
+        let name =
+            "the_environment_names_the_proxy_of_a_transport_that_was_told_to_ask_it_but_not_of_exempt_hosts";
+        for (told, exempt, expected) in [(true, "", 1), (true, "10.0.0.1,127.0.0.0/8", 0), (false, "", 0)] {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", &format!("proxy::{name}")]).env_clear().env(URL, &url);
+            child.env("http_proxy", &address).env("no_proxy", exempt);
+            if told {
+                child.env("ACTIX_REALTIME_TEST_TOLD", "yes");
+            }
+            asked.set(0);
+            let output = tokio::task::spawn_blocking(move || child.output().unwrap()).await.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            assert_eq!(asked.get(), expected, "{told} {exempt:?}");
         }
     });
 }
@@ -107,9 +187,10 @@ fn a_tunnel_goes_over_tcp() {
 
 #[test]
 fn a_proxy_that_is_no_address_is_refused_when_the_transport_is_made() {
-    for address in ["", "proxy", "http://proxy:3128", "me:seCret@proxy:3128", "a b:1"] {
+    for address in ["", "proxy", "https://proxy:3128", "http://me:seCret@proxy", "a b:1", ":seCret@:1"] {
         let refused = WsTransport::builder().proxy(address).build().unwrap_err();
         assert_eq!(refused, BuildError::Proxy, "{address}");
+        assert!(!refused.to_string().contains("seCret"), "{refused}");
     }
     let lost = WsTransport::builder().proxy_authorization("Basic hUsh").build();
     assert_eq!(lost.unwrap_err(), BuildError::Proxy);
