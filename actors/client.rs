@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Arc};
 
 use actix::prelude::*;
 use actix_realtime_core::{
-    config::Config, delivery::Delivery, draft::Draft, hub::SubscriberId, metrics::Metrics, outbox::Entry,
+    config::Config, delivery::Delivery, draft::Draft, hub::SubscriberId, outbox::Entry, report::Report,
     unnumbered::Class,
 };
 use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
@@ -280,7 +280,7 @@ passed_on! {
     Unsubscribe => (), "client.Unsubscribe", |self, m| ask(&self.doors.events, m), ();
     PendingCount => u64, "client.PendingCount", |self, _m| ask(&self.doors.outbox, CountPending), 0;
     Flush => (), "client.Flush", |self, _m| ask(&self.doors.outbox, AwaitSettled), ();
-    GetMetrics => Metrics, "client.GetMetrics", |self, m| ask(&self.doors.metrics, m), Metrics::default();
+    GetMetrics => Report, "client.GetMetrics", |self, m| ask(&self.doors.metrics, m), Report::default();
     Shutdown => ShutdownReport, "client.Shutdown", |self, m| self.shut_down(m), GONE;
 }
 

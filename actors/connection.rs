@@ -105,6 +105,7 @@ pub(crate) enum LinkSaid {
 pub(crate) enum LinkPulse {
     Up(u64),
     Active,
+    Alive,
     Down,
 }
 
@@ -292,7 +293,7 @@ impl StreamHandler<LinkEvent> for Connection {
                 self.doors.session.do_send(LinkSaid::Frames(self.generation, frames));
                 self.doors.heartbeat.do_send(LinkPulse::Active);
             }
-            LinkEvent::Alive => self.doors.heartbeat.do_send(LinkPulse::Active),
+            LinkEvent::Alive => self.doors.heartbeat.do_send(LinkPulse::Alive),
             LinkEvent::Written(bytes) => {
                 self.doors.session.do_send(LinkSaid::Written(self.generation, bytes));
             }

@@ -7,8 +7,8 @@ use actix_realtime_core::{
     auth::{AuthDelegate, Token},
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     hub::{Filter, SubscriberId},
-    metrics::Metrics,
     network::{NetworkHint, NetworkMonitor},
+    report::Report,
     store::Store,
     transport::Transport,
 };
@@ -167,8 +167,8 @@ impl Client {
         ask(&self.0.addr, Flush).await;
     }
 
-    /// The counters since the start: [`GetMetrics`]. Of a client that has ended, zeros.
-    pub async fn metrics(&self) -> Metrics {
+    /// What was counted and measured since the start: [`GetMetrics`]. Of a client that has ended, zeros.
+    pub async fn metrics(&self) -> Report {
         ask(&self.0.addr, GetMetrics).await.unwrap_or_default()
     }
 

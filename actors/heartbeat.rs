@@ -1,5 +1,5 @@
 //! Receives: `LinkPulse` from the connection, `Suspect` from the network.
-//! Sends: `Probe`, `DeclareLost` and `TellPulse` to the connection.
+//! Sends: `Probe`, `DeclareLost` and `TellPulse` to the connection, round-trip times to the metrics.
 //! Owns: the decision when a link is dead (L-1).
 //! On restart: it asks the connection whether there is a link, and begins to listen anew.
 
@@ -9,11 +9,13 @@ use actix::prelude::*;
 use actix_realtime_core::{
     config::Config,
     heartbeat::{Heartbeat as Machine, Output},
+    report::Observation,
 };
 
 use crate::{
     connection::{DeclareLost, LinkPulse, Probe, TellPulse},
     driver::{Tick, Timer, failpoint, now},
+    metrics::Observed,
 };
 
 /// The network or the machine gives reason to doubt the link.
@@ -32,6 +34,7 @@ pub(crate) struct Heartbeat {
     probe: Recipient<Probe>,
     lost: Recipient<DeclareLost>,
     ask: Recipient<TellPulse>,
+    metrics: Recipient<Observed>,
     timer: Timer,
 }
 
@@ -41,9 +44,10 @@ impl Heartbeat {
         probe: Recipient<Probe>,
         lost: Recipient<DeclareLost>,
         ask: Recipient<TellPulse>,
+        metrics: Recipient<Observed>,
     ) -> Self {
         let machine = Machine::new(&config);
-        Self { config, machine, link: None, probe, lost, ask, timer: Timer::new() }
+        Self { config, machine, link: None, probe, lost, ask, metrics, timer: Timer::new() }
     }
 
     fn drain(&mut self) {
@@ -85,6 +89,12 @@ impl Handler<LinkPulse> for Heartbeat {
                 self.machine.handle_link_up(now());
             }
             LinkPulse::Active => self.machine.handle_activity(now()),
+            LinkPulse::Alive => {
+                self.machine.handle_alive(now());
+                if let Some(rtt) = self.machine.take_rtt() {
+                    self.metrics.do_send(Observed(Observation::Rtt(rtt)));
+                }
+            }
             LinkPulse::Down => {
                 self.link = None;
                 self.machine.handle_link_down();

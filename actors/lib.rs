@@ -99,6 +99,7 @@ pub use actix_realtime_core::{
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
     metrics::Metrics,
     network::{NetworkHint, NetworkOptions},
+    report::{BUCKETS_MS, Histogram, Report, StateTimes},
     rotation::EndpointOptions,
     store::{LocalId, Verdict},
     transport::{LinkEnd, LinkLimits, OpenError},

@@ -7,9 +7,9 @@ use actix_realtime_core::{
     auth::Token,
     delivery::Delivery,
     draft::{Draft, DraftError},
-    metrics::Metrics,
     network::NetworkHint,
     outbox::{Outcome, Refusal, Refused, Stored},
+    report::Report,
     store::{LocalId, Verdict},
     unnumbered,
 };
@@ -358,9 +358,9 @@ pub struct Leave(pub String);
 #[rtype(result = "u64")]
 pub struct PendingCount;
 
-/// The counters since the start.
+/// What was counted and measured since the start.
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Metrics")]
+#[rtype(result = "Report")]
 pub struct GetMetrics;
 
 /// Waits until everything in the outbox that was accepted before is settled. There is no deadline.

@@ -1,15 +1,21 @@
-//! Receives: `Counted` from every actor that counts, `GetMetrics` from the front door.
+//! Receives: `Counted` from every actor that counts, `Observed` from those that measure, `GetMetrics` from the front door.
 //! Sends: `MetricsChanged` to the hub, at most once a second, while anything changes.
-//! Owns: the sums since the start.
-//! On restart: the sums stay; a batch of counters may be missing.
+//! Owns: the report: sums, histograms and times since the start.
+//! On restart: the report stays; a batch of counters may be missing.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::prelude::*;
-use actix_realtime_core::metrics::Metrics as Counters;
+use actix_realtime_core::{
+    metrics::Metrics as Counters,
+    report::{Observation, Recorder, Report},
+};
 
 use crate::{
-    driver::{Tick, Timer, failpoint, now},
+    driver::{Tick, Timer, WallClock, failpoint, now},
     message::GetMetrics,
 };
 
@@ -25,24 +31,28 @@ pub(crate) struct Counted(pub(crate) Counters);
 #[rtype(result = "()")]
 pub(crate) struct OutboxCounted(pub(crate) Counters);
 
-/// The sums are these now.
+/// Something was measured.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct MetricsChanged(pub(crate) Counters);
+pub(crate) struct Observed(pub(crate) Observation);
+
+/// The report is this now.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct MetricsChanged(pub(crate) Arc<Report>);
 
 /// The actor.
 pub(crate) struct Metrics {
-    sums: Counters,
-    told: Counters,
+    recorder: Recorder,
+    clock: WallClock,
     next: Option<Instant>,
     events: Recipient<MetricsChanged>,
     timer: Timer,
 }
 
 impl Metrics {
-    pub(crate) fn new(events: Recipient<MetricsChanged>) -> Self {
-        let sums = Counters::default();
-        Self { sums, told: sums, next: None, events, timer: Timer::new() }
+    pub(crate) fn new(clock: WallClock, events: Recipient<MetricsChanged>) -> Self {
+        Self { recorder: Recorder::new(now()), clock, next: None, events, timer: Timer::new() }
     }
 
     fn changed(&mut self) {
@@ -69,7 +79,7 @@ impl Handler<Counted> for Metrics {
 
     fn handle(&mut self, Counted(counted): Counted, _: &mut Context<Self>) {
         failpoint!("metrics.Counted");
-        self.sums.add_counters(&counted);
+        self.recorder.count(&counted);
         self.changed();
     }
 }
@@ -79,7 +89,17 @@ impl Handler<OutboxCounted> for Metrics {
 
     fn handle(&mut self, OutboxCounted(counted): OutboxCounted, _: &mut Context<Self>) {
         failpoint!("metrics.OutboxCounted");
-        self.sums += counted;
+        self.recorder.count_with_gauges(counted);
+        self.changed();
+    }
+}
+
+impl Handler<Observed> for Metrics {
+    type Result = ();
+
+    fn handle(&mut self, Observed(observation): Observed, _: &mut Context<Self>) {
+        failpoint!("metrics.Observed");
+        self.recorder.observe(observation, now(), self.clock.now());
         self.changed();
     }
 }
@@ -89,7 +109,7 @@ impl Handler<GetMetrics> for Metrics {
 
     fn handle(&mut self, _: GetMetrics, _: &mut Context<Self>) -> Self::Result {
         failpoint!("metrics.GetMetrics");
-        MessageResult(self.sums)
+        MessageResult(self.recorder.report(now()))
     }
 }
 
@@ -97,9 +117,8 @@ impl StreamHandler<Tick> for Metrics {
     fn handle(&mut self, _: Tick, _: &mut Context<Self>) {
         failpoint!("metrics.Tick");
         self.next = None;
-        if self.sums != self.told {
-            self.told = self.sums;
-            self.events.do_send(MetricsChanged(self.sums));
+        if let Some(report) = self.recorder.news(now()) {
+            self.events.do_send(MetricsChanged(Arc::new(report)));
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Receives: `NetworkChanged` from the front door; hints from the monitor, if there is one.
-//! Sends: `NetworkSaid` to the supervisor, `Suspect` to the heartbeat.
+//! Sends: `NetworkSaid` to the supervisor, `Suspect` to the heartbeat, counters to the metrics.
 //! Owns: which hints are passed on and when, and the look at the boot-time clock (L-2).
 //! On restart: it watches anew; hints that came meanwhile are missing, and the slow pace makes up for them.
 
@@ -8,6 +8,7 @@ use std::{pin::Pin, sync::Arc};
 use actix::prelude::*;
 use actix_realtime_core::{
     config::Config,
+    metrics::Metrics,
     network::{Network as Machine, NetworkHint, NetworkMonitor, Output},
 };
 use futures_core::Stream;
@@ -16,6 +17,7 @@ use crate::{
     driver::{BootClock, Tick, Timer, failpoint, now},
     heartbeat::Suspect,
     message::NetworkChanged,
+    metrics::Counted,
 };
 
 /// What the policy of links is to know.
@@ -33,6 +35,7 @@ pub(crate) struct Network {
     clock: BootClock,
     supervisor: Recipient<NetworkSaid>,
     heartbeat: Recipient<Suspect>,
+    metrics: Recipient<Counted>,
     timer: Timer,
 }
 
@@ -43,11 +46,12 @@ impl Network {
         clock: BootClock,
         supervisor: Recipient<NetworkSaid>,
         heartbeat: Recipient<Suspect>,
+        metrics: Recipient<Counted>,
     ) -> Self {
         let machine = Machine::new(config, now(), clock.now());
         // A link within this machine needs no network.
         let monitor = monitor.filter(|_| config.endpoints().any(|endpoint| !endpoint.is_local()));
-        Self { machine, monitor, clock, supervisor, heartbeat, timer: Timer::new() }
+        Self { machine, monitor, clock, supervisor, heartbeat, metrics, timer: Timer::new() }
     }
 
     fn drain(&mut self) {
@@ -59,6 +63,11 @@ impl Network {
                 Output::Woke { lost: true } => (NetworkSaid::Woke, Suspect::Lost),
             };
             tracing::debug!(?output, "network");
+            let counts = match said {
+                NetworkSaid::Hint(_) => Metrics::default().hinted(),
+                NetworkSaid::Woke => Metrics::default().woken(),
+            };
+            self.metrics.do_send(Counted(counts));
             self.supervisor.do_send(said);
             self.heartbeat.do_send(suspect);
         }

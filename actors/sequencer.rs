@@ -11,6 +11,7 @@ use actix_realtime_core::{
     draft::Draft,
     link::FailReason,
     metrics::Metrics,
+    report::Observation,
     session::{Output, Session, TokenNews},
     store::Peer,
     unnumbered::Class,
@@ -24,7 +25,7 @@ use crate::{
     driver::{Stamp, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Events, HubSaid},
     message::{Accepted, SendError},
-    metrics::Counted,
+    metrics::{Counted, Observed},
     outbox::{Outbox, OutboxOrder, OutboxSaid},
     reply::Reply,
 };
@@ -92,6 +93,7 @@ pub(crate) struct Doors {
     pub(crate) metrics: Recipient<Counted>,
     /// Who is told when a session comes and goes.
     pub(crate) pulses: Vec<Recipient<SessionPulse>>,
+    pub(crate) observed: Recipient<Observed>,
 }
 
 /// The actor.
@@ -181,6 +183,9 @@ impl Sequencer {
         if counts != Metrics::default() {
             self.doors.metrics.do_send(Counted(counts));
         }
+        if let Some(latency) = self.machine.take_latency() {
+            self.doors.observed.do_send(Observed(Observation::AckLatency(latency)));
+        }
         self.timer.set(self.machine.poll_timeout());
     }
 }
@@ -208,6 +213,7 @@ impl Handler<LinkSaid> for Sequencer {
 
     fn handle(&mut self, said: LinkSaid, _: &mut Context<Self>) {
         failpoint!("sequencer.LinkSaid");
+        self.machine.handle_time(now());
         match said {
             LinkSaid::Up(generation) => {
                 self.generation = generation;
@@ -226,6 +232,7 @@ impl Handler<OutboxSaid> for Sequencer {
 
     fn handle(&mut self, said: OutboxSaid, _: &mut Context<Self>) {
         failpoint!("sequencer.OutboxSaid");
+        self.machine.handle_time(now());
         match said {
             OutboxSaid::Facts(facts) => self.machine.handle_facts(facts, now()),
             OutboxSaid::Reconciled(generation, course) => self.machine.handle_reconciled(generation, course),

@@ -14,7 +14,7 @@ use actix_realtime_core::{
     event::{Event, Gap, Received, Rejection},
     hub::{Filter, Kind, SubscriberId},
     link::ConnectionState,
-    metrics::Metrics as Counters,
+    report::Report,
     store::LocalId,
 };
 use futures_core::Stream;
@@ -55,7 +55,7 @@ macro_rules! typed {
         pub struct $name(HeldEvent);
 
         impl $name {
-            const fn part(event: &Event) -> Option<&$target> {
+            fn part(event: &Event) -> Option<&$target> {
                 match event {
                     $event => Some($value),
                     _ => None,
@@ -95,8 +95,8 @@ typed! {
     MessageRejected(Notice, Event::Rejected(rejection) => rejection, Rejection);
     /// The connection's state changed; dereferences to [`ConnectionState`]. The newest counts.
     ConnectionStateChanged(Connection, Event::Connection(state) => state, ConnectionState);
-    /// The counters changed; at most once a second. Dereferences to [`Metrics`](Counters).
-    MetricsUpdated(Metrics, Event::Metrics(metrics) => metrics, Counters);
+    /// What is counted and measured changed; at most once a second. Dereferences to [`Report`].
+    MetricsUpdated(Metrics, Event::Metrics(report) => report, Report);
 }
 
 /// Any event: for an actor that wants several kinds in their one order. Dereferences to [`Event`].

@@ -15,6 +15,7 @@ use actix_realtime_core::{
     event::Event,
     link::{DisconnectReason, EndReason, FailReason, LinkPolicy, Output},
     metrics::Metrics,
+    report::Observation,
     retry::Retry,
     transport::LinkEnd,
 };
@@ -27,7 +28,7 @@ use crate::{
     driver::{Later, PanicBudget, Promise, Tick, Timer, failpoint, now},
     events::Occurred,
     message::{Connect, Disconnect, Shutdown, ShutdownReport},
-    metrics::Counted,
+    metrics::{Counted, Observed},
     network::NetworkSaid,
     outbox::{CloseIntake, CloseStore, Outbox, StoreNews},
     sequencer::{Sequencer, SessionSaid, TellSession},
@@ -78,6 +79,7 @@ pub(crate) struct Doors {
     pub(crate) dial: Dial,
     pub(crate) events: Recipient<Occurred>,
     pub(crate) metrics: Recipient<Counted>,
+    pub(crate) observed: Recipient<Observed>,
 }
 
 /// The actor.
@@ -137,6 +139,7 @@ impl Supervisor {
                 Output::HangUp => self.hang_up(),
                 Output::State(state) => {
                     tracing::info!(%state, endpoint = %self.config.endpoint(), "connection");
+                    self.doors.observed.do_send(Observed(Observation::State(state.clone())));
                     self.doors.events.do_send(Occurred(Event::Connection(state)));
                 }
             }

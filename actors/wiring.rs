@@ -124,6 +124,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
             pulses: Vec::new(),
+            observed: metrics.clone().recipient(),
         };
         child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(
             config, has_inbox, doors, clock, seed
@@ -164,18 +165,19 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         ));
     }
     {
-        let (config, probe, lost, ask) = (
+        let (config, probe, lost, ask, observed) = (
             config.clone(),
             connection.clone().recipient(),
             connection.clone().recipient(),
             connection.clone().recipient(),
+            metrics.clone().recipient(),
         );
         child!(Heartbeat, "heartbeat", true, heartbeat_slot, move || Heartbeat::new(
-            config, probe, lost, ask
+            config, probe, lost, ask, observed
         ));
     }
     let changed = events.clone().recipient();
-    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(changed));
+    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(clock, changed));
     {
         let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = client::Doors {
@@ -190,10 +192,14 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         child!(Client, "client", true, client_slot, move || ClientActor::new(config, doors, clock, seed));
     }
     {
-        let (config, told, heartbeat) =
-            (config.clone(), supervisor.clone().recipient(), heartbeat.recipient());
+        let (config, told, heartbeat, counted) = (
+            config.clone(),
+            supervisor.clone().recipient(),
+            heartbeat.recipient(),
+            metrics.clone().recipient(),
+        );
         child!(Network, "network", true, network_slot, move || Network::new(
-            &config, monitor, boot, told, heartbeat
+            &config, monitor, boot, told, heartbeat, counted
         ));
     }
 
@@ -209,7 +215,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         connection,
         dial,
         events: events.recipient(),
-        metrics: metrics.recipient(),
+        metrics: metrics.clone().recipient(),
+        observed: metrics.recipient(),
     };
     let seed = seeds.u64(..);
     // From behind, as each child's place is its number.

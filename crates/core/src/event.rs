@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     link::ConnectionState,
-    metrics::Metrics,
+    report::Report,
     store::{LocalId, Verdict},
 };
 
@@ -141,8 +141,8 @@ pub enum Event {
         /// The server's code.
         code: ByteString,
     },
-    /// The counters, once a second while they change.
-    Metrics(Metrics),
+    /// What is counted and measured, at most once a second, while it changes.
+    Metrics(Arc<Report>),
 }
 
 impl Event {

@@ -30,6 +30,8 @@ pub struct Heartbeat {
     timeout: Duration,
     state: State,
     output: Option<Output>,
+    pinged_at: Option<Instant>,
+    rtt: Option<Duration>,
 }
 
 impl Heartbeat {
@@ -41,6 +43,8 @@ impl Heartbeat {
             timeout: config.heartbeat_timeout,
             state: State::Idle,
             output: None,
+            pinged_at: None,
+            rtt: None,
         }
     }
 
@@ -51,14 +55,13 @@ impl Heartbeat {
 
     /// The link is gone, or is not being read: silence would prove nothing.
     pub fn handle_link_down(&mut self) {
-        (self.state, self.output) = (State::Idle, None);
+        (self.state, self.output, self.pinged_at) = (State::Idle, None, None);
     }
 
     /// There is reason to doubt the link: it is probed now, unless a ping is out.
     pub fn handle_doubt(&mut self, now: Instant) {
         if let State::Listening { .. } = self.state {
-            self.state = State::Waiting { until: now + self.timeout };
-            self.output = Some(Output::Ping);
+            self.ping(now);
         }
     }
 
@@ -67,6 +70,25 @@ impl Heartbeat {
         if self.state != State::Idle {
             (self.state, self.output) = (State::Idle, Some(Output::LinkLost));
         }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        self.state = State::Waiting { until: now + self.timeout };
+        self.output = Some(Output::Ping);
+        self.pinged_at = Some(now);
+    }
+
+    /// Something arrived that is no message: the answer to a ping that is out, or else a ping of the peer's.
+    pub fn handle_alive(&mut self, now: Instant) {
+        if let Some(pinged) = self.pinged_at.take() {
+            self.rtt = Some(now.saturating_duration_since(pinged));
+        }
+        self.handle_activity(now);
+    }
+
+    /// How long the last ping took, once it is answered.
+    pub fn take_rtt(&mut self) -> Option<Duration> {
+        self.rtt.take()
     }
 
     /// Something arrived: any frame is life.
@@ -80,8 +102,7 @@ impl Heartbeat {
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.state {
             State::Listening { quiet_since } if now >= quiet_since + self.interval => {
-                self.state = State::Waiting { until: now + self.timeout };
-                self.output = Some(Output::Ping);
+                self.ping(now);
             }
             State::Waiting { until } if now >= until => {
                 self.state = State::Idle;
@@ -193,6 +214,25 @@ mod tests {
         heartbeat.handle_long_sleep();
         assert_eq!(heartbeat.poll_output(), Some(Output::LinkLost));
         assert_eq!(heartbeat.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_time_from_a_ping_to_its_answer_is_told_once_and_messages_in_between_are_no_answer() {
+        let (mut heartbeat, start) = begin();
+        let ms = |ms| start + Duration::from_millis(ms);
+        heartbeat.handle_link_up(start);
+        heartbeat.handle_alive(ms(5));
+        assert_eq!(heartbeat.take_rtt(), None, "a ping of the peer's");
+        heartbeat.handle_doubt(ms(10));
+        heartbeat.handle_activity(ms(12));
+        assert_eq!(heartbeat.take_rtt(), None);
+        heartbeat.handle_alive(ms(40));
+        assert_eq!((heartbeat.take_rtt(), heartbeat.take_rtt()), (Some(Duration::from_millis(30)), None));
+        heartbeat.handle_doubt(ms(50));
+        heartbeat.handle_link_down();
+        heartbeat.handle_link_up(ms(60));
+        heartbeat.handle_alive(ms(70));
+        assert_eq!(heartbeat.take_rtt(), None, "of another link");
     }
 
     #[test]

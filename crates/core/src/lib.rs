@@ -18,6 +18,7 @@ pub mod network;
 pub mod numbering;
 pub mod outbox;
 mod refusal;
+pub mod report;
 pub mod retry;
 pub mod rotation;
 pub mod session;

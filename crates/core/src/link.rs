@@ -76,7 +76,7 @@ pub enum EndReason {
     #[error(transparent)]
     Link(LinkEnd),
     /// The server refused to go on with an `error` frame.
-    #[error("refused by the server: {code}")]
+    #[error("refused by the server: {code:?}")]
     Refused {
         /// What the frame demands.
         action: Action,

@@ -24,6 +24,11 @@ macro_rules! counters {
         }
 
         impl Metrics {
+            /// Each counter's name and value; the gauges are not among them.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+
             /// Adds what another part counted, leaving the gauges alone.
             pub fn add_counters(&mut self, other: &Self) {
                 $(self.$name += other.$name;)+
@@ -79,6 +84,10 @@ counters! {
     panics,
     /// Times that the store failed.
     store_errors,
+    /// What was said of the network that was passed on; of hints that come within a second, the first and the last.
+    hints,
+    /// Times that the machine slept, or this program stood still.
+    wakes,
     /// States, acks and metrics that a slow subscriber did not get because a newer one had come.
     coalesced,
     /// Notices that a slow subscriber did not get because too many had piled up.
@@ -105,6 +114,20 @@ impl Metrics {
     #[must_use]
     pub const fn panicked(mut self) -> Self {
         self.panics += 1;
+        self
+    }
+
+    /// Counts a hint of the network.
+    #[must_use]
+    pub const fn hinted(mut self) -> Self {
+        self.hints += 1;
+        self
+    }
+
+    /// Counts a sleep of the machine.
+    #[must_use]
+    pub const fn woken(mut self) -> Self {
+        self.wakes += 1;
         self
     }
 

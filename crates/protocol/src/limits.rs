@@ -58,3 +58,42 @@ pub fn quote(text: &str) -> &str {
     }
     &text[..end]
 }
+
+/// The same with control characters escaped, for a log line or whatever else may be shown on a terminal: at most
+/// [`MAX_QUOTE`] bytes.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len().min(MAX_QUOTE));
+    for c in text.chars() {
+        let begin = escaped.len();
+        // Besides control characters, those that turn a line around or break it.
+        if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+        if escaped.len() > MAX_QUOTE {
+            escaped.truncate(begin);
+            break;
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_escaped_has_no_control_character_and_no_more_bytes_than_allowed() {
+        assert_eq!(escape("plain, \u{e4}\u{1f600} \\ \"quoted\""), "plain, \u{e4}\u{1f600} \\ \"quoted\"");
+        assert_eq!(escape("a\nb\r\t\u{1b}[2J\u{202e}\u{9b}"), "a\\nb\\r\\t\\u{1b}[2J\\u{202e}\\u{9b}");
+        assert_eq!(escape(&"x".repeat(1000)).len(), MAX_QUOTE);
+        assert_eq!(
+            escape(&format!("{}\n", "x".repeat(MAX_QUOTE - 1))).len(),
+            MAX_QUOTE - 1,
+            "none is cut in two"
+        );
+        assert!(escape(&"\u{1f600}".repeat(1000)).len() <= MAX_QUOTE);
+    }
+}

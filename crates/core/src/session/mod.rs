@@ -181,6 +181,7 @@ pub struct Session {
     progressed: bool,
     outputs: VecDeque<Output>,
     counts: Metrics,
+    now: Option<Instant>,
 }
 
 impl Session {
@@ -210,6 +211,7 @@ impl Session {
             progressed: false,
             outputs: VecDeque::new(),
             counts: Metrics::default(),
+            now: None,
         }
     }
 
@@ -245,6 +247,11 @@ impl Session {
     /// The counters since the last call.
     pub fn take_counts(&mut self) -> Metrics {
         std::mem::take(&mut self.counts)
+    }
+
+    /// It is this time: for measuring alone, nothing is decided by it.
+    pub const fn handle_time(&mut self, now: Instant) {
+        self.now = Some(now);
     }
 
     /// A link is up. Its generation is higher than that of every link before it.
@@ -283,7 +290,10 @@ impl Session {
         let mut frames = frames.into_iter();
         while let Some(frame) = frames.next() {
             match self.link.as_mut().map(|link| &mut link.phase) {
-                None | Some(Phase::Over) => break,
+                None | Some(Phase::Over) => {
+                    self.counts.ignored += 1 + frames.count() as u64;
+                    break;
+                }
                 Some(Phase::Settling { held, .. }) => {
                     held.push_back(frame);
                     held.extend(frames);

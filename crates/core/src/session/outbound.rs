@@ -1,6 +1,6 @@
 //! What goes out: a window of numbered frames, and what becomes of each (D-2, D-6, D-7).
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use actix_realtime_protocol::Ack;
 use bytestring::ByteString;
@@ -8,6 +8,7 @@ use bytestring::ByteString;
 use super::{Link, Output, Phase, Session};
 use crate::{
     outbox::{Page, Pull},
+    report::Histogram,
     store::{LocalId, Peer, Settle, Verdict},
 };
 
@@ -27,6 +28,9 @@ struct InFlight {
 #[derive(Debug)]
 pub(super) struct Outbound {
     window: VecDeque<InFlight>,
+    /// The last message of each page that is not settled, and when it was handed over: never more than the window.
+    timed: VecDeque<(LocalId, Instant)>,
+    latency: Histogram,
     next: LocalId,
     handed: u64,
     /// The highest place that any link of this run was handed: below it, a frame is a resend.
@@ -42,6 +46,8 @@ impl Outbound {
     pub(super) const fn new(max_frame: usize) -> Self {
         Self {
             window: VecDeque::new(),
+            timed: VecDeque::new(),
+            latency: Histogram::EMPTY,
             next: LocalId(0),
             handed: 0,
             handed_ever: LocalId(0),
@@ -56,6 +62,7 @@ impl Outbound {
     /// A new link has been handed nothing.
     pub(super) fn reset(&mut self) {
         self.window.clear();
+        self.timed.clear();
         (self.next, self.handed, self.pulling, self.unwritten) = (LocalId(0), 0, false, 0);
         self.max_frame = self.configured_frame;
     }
@@ -104,7 +111,18 @@ impl Outbound {
     }
 }
 
+/// So many samples are handed out together while more are to come.
+const SAMPLES: u64 = 16;
+
 impl Session {
+    /// How long messages took to be settled, once there is something worth telling.
+    pub fn take_latency(&mut self) -> Option<Histogram> {
+        let out = &mut self.outbound;
+        let samples = out.latency.count();
+        let worth = samples >= SAMPLES || (samples > 0 && out.timed.is_empty());
+        worth.then(|| std::mem::take(&mut out.latency))
+    }
+
     /// Asks for as much as the window and the socket have room for; one request at a time.
     pub(super) fn pull(&mut self) {
         let Some(Link { generation, phase: Phase::Live { .. } }) = &self.link else { return };
@@ -146,6 +164,9 @@ impl Session {
             self.outbound.handed_ever = self.outbound.handed_ever.max(row.id);
         }
         self.counts.sent += ends.len() as u64;
+        if let (Some(now), Some((_, last)), false) = (self.now, page.rows.last(), ends.is_empty()) {
+            self.outbound.timed.push_back((last.id, now));
+        }
         // One buffer for the page: each frame is a slice of it.
         let text = ByteString::from(text);
         let mut begin = 0;
@@ -209,6 +230,11 @@ impl Session {
     /// Only prefixes are retired (S-0).
     fn settle(&mut self) {
         if let Some(through) = self.outbound.settle_front() {
+            while let Some((_, at)) = self.outbound.timed.front().filter(|(last, _)| *last <= through) {
+                let took = self.now.map(|now| now.saturating_duration_since(*at));
+                took.into_iter().for_each(|took| self.outbound.latency.record(took));
+                self.outbound.timed.pop_front();
+            }
             self.outputs.push_back(Output::Settled(through));
             self.unknown_errors = self.unknown_errors.split_off(&through.next());
             if !self.progressed {

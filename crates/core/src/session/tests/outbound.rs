@@ -260,3 +260,37 @@ fn the_first_ack_of_a_link_is_progress_and_later_ones_are_no_news() {
     }
     assert_eq!(rig.said.iter().filter(|output| **output == Output::Progress).count(), 1);
 }
+
+#[test]
+fn one_message_of_each_page_is_timed_from_being_handed_over_to_being_settled_on_the_same_link() {
+    let mut rig = rig();
+    let start = rig.now;
+    let at = |rig: &mut Rig, ms| rig.session.handle_time(start + Duration::from_millis(ms));
+    rig.live(0);
+    at(&mut rig, 0);
+    rig.page(1..=3);
+    at(&mut rig, 10);
+    rig.page(4..=5);
+    at(&mut rig, 25);
+    rig.hear(encode::ack(2, true));
+    assert_eq!(rig.session.take_latency(), None, "neither page is settled");
+    rig.hear(encode::ack(4, true));
+    assert_eq!(rig.session.take_latency(), None, "more are to come");
+    at(&mut rig, 40);
+    rig.hear(encode::ack(5, true));
+    let latency = rig.session.take_latency().unwrap();
+    assert_eq!((latency.count(), latency.sum()), (2, Duration::from_millis(25 + 30)));
+    rig.page(6..=6);
+    rig.down();
+    rig.live(0);
+    at(&mut rig, 100_000);
+    rig.page(6..=6);
+    at(&mut rig, 100_007);
+    rig.hear(encode::ack(6, true));
+    assert_eq!(rig.session.take_latency().map(|latency| latency.sum()), Some(Duration::from_millis(7)));
+    for n in 7..=7 + 16 {
+        rig.page(n..=n);
+    }
+    rig.hear(encode::ack(7 + 15, true));
+    assert_eq!(rig.session.take_latency().map(|latency| latency.count()), Some(16), "enough to be told");
+}
