@@ -232,3 +232,60 @@ fn an_endpoint_that_fails_is_left_for_the_next_one_and_the_session_goes_on() {
         assert_eq!(payloads(&server), numbers(1..=2));
     });
 }
+
+/// What to be in a process of its own, which is stopped for a while.
+#[cfg(unix)]
+const STOPPED: &str = "ACTIX_REALTIME_TEST_STOPPED";
+
+/// The real clock in a real process: a stop is as good as a sleep, but for the monotonic clock, which goes on.
+// [L-2]
+#[cfg(unix)]
+#[test]
+fn a_process_that_was_stopped_notices_and_its_link_is_probed_and_stays() {
+    use std::{
+        io::{BufRead, BufReader, Read},
+        process::{Command, Stdio},
+    };
+
+    if std::env::var_os(STOPPED).is_some() {
+        let options = actix_realtime::NetworkOptions {
+            wake_check: Duration::from_secs(1),
+            wake_gap: Duration::from_secs(2),
+            ..Default::default()
+        };
+        let server = ScriptedServer::new();
+        let client = value(builder(&server).configure(|config| config.network(options)).start());
+        let runtime = value(tokio::runtime::Builder::new_current_thread().enable_time().build());
+        runtime.block_on(async move {
+            connected(&client).await;
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert_eq!(client.metrics().await.wakes, 0, "it looked, and saw nothing");
+            println!("ready");
+            let probed = async {
+                while client.metrics().await.wakes == 0 || client.metrics().await.rtt.count() == 0 {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            value(tokio::time::timeout(Duration::from_secs(60), probed).await);
+            assert_eq!(server.links(), 1);
+        });
+        return;
+    }
+    let name = "network::a_process_that_was_stopped_notices_and_its_link_is_probed_and_stays";
+    let mut command = Command::new(value(std::env::current_exe()));
+    command.args(["--exact", name, "--nocapture"]).env(STOPPED, "yes").stdout(Stdio::piped());
+    let mut child = value(command.spawn());
+    let id = child.id().to_string();
+    let signal = |signal: &str| {
+        assert!(value(Command::new("kill").args([signal, &id]).status()).success(), "{signal}");
+    };
+    let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
+    let ready = said.by_ref().lines().map(value).any(|line| line.ends_with("ready"));
+    assert!(ready, "it ended before it was ready");
+    signal("-STOP");
+    std::thread::sleep(Duration::from_secs(4));
+    signal("-CONT");
+    let mut rest = String::new();
+    value(said.read_to_string(&mut rest));
+    assert!(value(child.wait()).success() && rest.contains("1 passed"), "{rest}");
+}
