@@ -227,5 +227,5 @@ fn message(panic: &(dyn Any + Send)) -> String {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without a message");
-    limits::quote(text).to_owned()
+    limits::escape(text)
 }

@@ -23,7 +23,7 @@ use actix_realtime_core::{
     rotation::Rotation,
     transport::{Link, LinkEnd, LinkEvent, LinkWriter, OpenError, OpenRequest, Transport},
 };
-use actix_realtime_protocol::CloseCode;
+use actix_realtime_protocol::{CloseCode, limits};
 use bytestring::ByteString;
 use futures_core::Stream;
 
@@ -227,7 +227,8 @@ impl Connection {
             return;
         }
         let reason = self.verdict.take().unwrap_or(reason);
-        tracing::debug!(generation = self.generation, %reason, "link down");
+        let generation = self.generation;
+        tracing::debug!(generation, reason = limits::escape(&reason.to_string()), "link down");
         if !matches!(reason, EndReason::Link(LinkEnd::Local(_)) | EndReason::Panicked) {
             self.endpoints.handle_failure(now());
         }

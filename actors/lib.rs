@@ -59,8 +59,9 @@
 //!
 //! # Modules
 //!
-//! Every module is an actor, named after its one concern, but for five: `message`, `subscribe` and `reply` are what
-//! is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds them.
+//! Every module is an actor, named after its one concern, but for these: `message`, `subscribe` and `reply` are what
+//! is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds them;
+//! `facade` is the metrics' way out.
 //! Modules stand in the order of the data flow.
 
 mod handle;
@@ -85,6 +86,8 @@ mod metrics;
 
 mod child;
 mod driver;
+#[cfg(feature = "metrics")]
+mod facade;
 mod reply;
 mod wiring;
 

@@ -10,6 +10,7 @@ use std::{
 
 use actix::prelude::*;
 use actix_realtime_core::{
+    config::Config,
     metrics::Metrics as Counters,
     report::{Observation, Recorder, Report},
 };
@@ -47,12 +48,26 @@ pub(crate) struct Metrics {
     clock: WallClock,
     next: Option<Instant>,
     events: Recipient<MetricsChanged>,
+    #[cfg(feature = "metrics")]
+    facade: crate::facade::Facade,
     timer: Timer,
 }
 
 impl Metrics {
-    pub(crate) fn new(clock: WallClock, events: Recipient<MetricsChanged>) -> Self {
-        Self { recorder: Recorder::new(now()), clock, next: None, events, timer: Timer::new() }
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(unused_variables, reason = "the facade alone names the client")
+    )]
+    pub(crate) fn new(config: &Config, clock: WallClock, events: Recipient<MetricsChanged>) -> Self {
+        Self {
+            recorder: Recorder::new(now()),
+            clock,
+            next: None,
+            events,
+            #[cfg(feature = "metrics")]
+            facade: crate::facade::Facade::new(config.endpoint().address().to_owned()),
+            timer: Timer::new(),
+        }
     }
 
     fn changed(&mut self) {
@@ -60,6 +75,13 @@ impl Metrics {
             self.next = Some(now() + INTERVAL);
             self.timer.set(self.next);
         }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.facade.end(self.recorder.report(now()));
     }
 }
 
@@ -118,6 +140,8 @@ impl StreamHandler<Tick> for Metrics {
         failpoint!("metrics.Tick");
         self.next = None;
         if let Some(report) = self.recorder.news(now()) {
+            #[cfg(feature = "metrics")]
+            self.facade.publish(report.clone());
             self.events.do_send(MetricsChanged(Arc::new(report)));
         }
     }

@@ -19,7 +19,7 @@ use actix_realtime_core::{
     retry::Retry,
     transport::LinkEnd,
 };
-use actix_realtime_protocol::CloseCode;
+use actix_realtime_protocol::{CloseCode, limits};
 
 use crate::{
     auth::{Auth, AuthSaid, NeedToken},
@@ -138,7 +138,7 @@ impl Supervisor {
                 Output::Dial { refused } => self.ask_for_a_token(refused),
                 Output::HangUp => self.hang_up(),
                 Output::State(state) => {
-                    tracing::info!(%state, endpoint = %self.config.endpoint(), "connection");
+                    tracing::info!(state = limits::escape(&state.to_string()), endpoint = %self.config.endpoint(), "connection");
                     self.doors.observed.do_send(Observed(Observation::State(state.clone())));
                     self.doors.events.do_send(Occurred(Event::Connection(state)));
                 }

@@ -177,7 +177,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         ));
     }
     let changed = events.clone().recipient();
-    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(clock, changed));
+    let settings = config.clone();
+    child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(&settings, clock, changed));
     {
         let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = client::Doors {

@@ -8,6 +8,8 @@ mod auth_sockets;
 mod classes;
 mod inbox;
 mod lifecycle;
+mod logs;
+mod metrics;
 mod network;
 mod receiving;
 mod secrets;

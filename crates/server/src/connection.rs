@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use actix_realtime_protocol::CloseCode;
+use actix_realtime_protocol::{CloseCode, limits};
 use tokio::time::{Sleep, sleep_until};
 
 use crate::{
@@ -309,7 +309,7 @@ impl<C: Carrier> Connection<C> {
     /// Says the last word, if it has not been said.
     fn close(&mut self, code: CloseCode, reason: &str, now: Now) {
         if self.closing.is_none() {
-            tracing::debug!(%code, reason, "close");
+            tracing::debug!(%code, reason = limits::escape(reason), "close");
             self.session.handle_end();
             self.carrier.close(code, reason);
             self.closing = Some(now.instant + self.node.rules.config.closing);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, io, net::IpAddr, pin::Pin, time::Duration};
 
 use actix_realtime_core::network::{NetworkHint, NetworkMonitor};
-use actix_realtime_protocol::limits::quote;
+use actix_realtime_protocol::limits::escape;
 use futures_core::Stream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use rtnetlink::{
@@ -48,7 +48,7 @@ impl NetworkMonitor for NetlinkMonitor {
                 match watch.next().await {
                     Ok(hint) => Some((hint, watch)),
                     Err(error) => {
-                        tracing::warn!(error = quote(&error.to_string()), "netlink fails");
+                        tracing::warn!(error = escape(&error.to_string()), "netlink fails");
                         None
                     }
                 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_realtime_core::transport::{LinkEnd, LinkLimits};
-use actix_realtime_protocol::CloseCode;
+use actix_realtime_protocol::{CloseCode, limits};
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -74,7 +74,7 @@ pub(crate) struct Pump<T> {
 impl<T> Drop for Pump<T> {
     fn drop(&mut self) {
         let end = self.over.take().unwrap_or(LinkEnd::Io(io::ErrorKind::ConnectionAborted));
-        tracing::debug!(%end, "link over");
+        tracing::debug!(end = limits::escape(&end.to_string()), "link over");
         self.shared.state().handle_end(end);
         self.shared.tell();
     }
