@@ -24,6 +24,7 @@ pub mod limits;
 mod nesting;
 mod secret;
 pub mod socketio;
+pub mod presence;
 mod text;
 
 pub use code::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status};

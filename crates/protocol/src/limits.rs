@@ -29,6 +29,12 @@ pub const REPLAY_PAGE: usize = 1000;
 pub const FIRST_FRAME_MS: u64 = 10_000;
 /// One frame must be complete within this many milliseconds of its first byte (L-1).
 pub const FRAME_MS: u64 = 30_000;
+/// Longest metadata of a presence, in bytes of JSON.
+pub const MAX_METADATA: usize = 4096;
+/// Deepest nesting of it: in a `presence.state` it stands four levels deep.
+pub const MAX_METADATA_NESTING: usize = MAX_NESTING - 4;
+/// Most devices that are present in one channel, unless a server is told otherwise.
+pub const MAX_PRESENT: usize = 10_000;
 /// Longest text of a peer that we repeat in an error or a log line, in bytes.
 pub const MAX_QUOTE: usize = 256;
 
