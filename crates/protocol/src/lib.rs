@@ -22,9 +22,9 @@ mod guard;
 mod ids;
 pub mod limits;
 mod nesting;
+pub mod presence;
 mod secret;
 pub mod socketio;
-pub mod presence;
 mod text;
 
 pub use code::{Action, CloseCode, ErrorAction, ErrorCode, action_of_status};

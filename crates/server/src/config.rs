@@ -2,7 +2,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 use actix_realtime_protocol::limits;
 
-use crate::{RateLimits, SocketIoOptions};
+use crate::{PresenceOptions, RateLimits, SocketIoOptions};
 
 /// The server's limits and times.
 ///
@@ -58,6 +58,8 @@ pub struct Config {
     pub rates: RateLimits,
     /// What is the Socket.IO server's own.
     pub socket_io: SocketIoOptions,
+    /// Who is there: the settings of presence.
+    pub presence: PresenceOptions,
 }
 
 impl Default for Config {
@@ -83,6 +85,7 @@ impl Default for Config {
             hook: Duration::from_secs(10),
             rates: RateLimits::default(),
             socket_io: SocketIoOptions::default(),
+            presence: PresenceOptions::default(),
         }
     }
 }
@@ -153,6 +156,11 @@ impl Config {
                 return Err(ConfigError { name, value: format!("{rate:?}"), allowed });
             }
         }
+        self.presence.validate().map_err(|(name, value, allowed)| ConfigError {
+            name,
+            value,
+            allowed: allowed.to_owned(),
+        })?;
         self.socket_io.check()
     }
 

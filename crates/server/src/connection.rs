@@ -21,6 +21,7 @@ use crate::{
         ResumeError, Resumed, SessionKey,
     },
     node::Inner,
+    presence::Attendance,
     rates::Account,
     session::{Now, Output, Session},
 };
@@ -46,6 +47,7 @@ pub(crate) struct Connection<C> {
     slot: Arc<Slot>,
     carrier: C,
     session: Session,
+    attendance: Attendance,
     /// What the log is doing for the session; it asks for one thing at a time.
     call: Option<LocalBoxFuture<Reply>>,
     page: Option<PageRead>,
@@ -79,10 +81,10 @@ impl<C: Carrier> Connection<C> {
         node.environment.random(&mut bits);
         let anonymous = u128::from_ne_bytes(bits);
         let seed = node.environment.random_u64();
-        let now =
-            Now { instant: tokio::time::Instant::now().into_std(), unix_ms: node.environment.unix_ms() };
+        let now = node.now();
         Self {
             session: Session::new(Arc::clone(&node.rules), principal, anonymous, seed, now),
+            attendance: Attendance::new(Arc::clone(&node), Arc::clone(&slot)),
             node,
             slot,
             carrier,
@@ -110,7 +112,7 @@ impl<C: Carrier> Connection<C> {
     }
 
     fn now(&self) -> Now {
-        Now { instant: tokio::time::Instant::now().into_std(), unix_ms: self.node.environment.unix_ms() }
+        self.node.now()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -127,6 +129,7 @@ impl<C: Carrier> Connection<C> {
             busy |= self.obey(now);
             busy |= self.read_log(now);
             self.relay();
+            busy |= self.tell_presence();
             busy |= self.write(cx, now);
             if self.over {
                 return Poll::Ready(());
@@ -189,6 +192,9 @@ impl<C: Carrier> Connection<C> {
             self.session.handle_news();
         }
         self.relaying |= signals.has(Signal::Relay);
+        if signals.has(Signal::Presence) {
+            self.attendance.wake();
+        }
         if signals.has(Signal::Superseded) {
             self.session.handle_superseded();
         }
@@ -338,6 +344,8 @@ impl<C: Carrier> Connection<C> {
                         self.node.hub.claim(&self.slot, owner, epoch, *fence);
                     }
                     self.owner = owner.map(|(owner, _)| owner);
+                    let user = self.session.principal().id();
+                    self.attendance.begin(user, self.owner.as_ref(), self.session.knows_presence());
                     self.member(membership);
                 }
                 Output::Member(membership) => self.member(membership),
@@ -345,6 +353,11 @@ impl<C: Carrier> Connection<C> {
                 Output::Change(change) => self.call = Some(self.change(change)),
                 Output::Relay(channel, frame) => {
                     self.node.hub.relay(&self.slot, channel.as_deref(), &frame);
+                }
+                Output::Present(channel, said) => {
+                    if let Err(refused) = self.attendance.say(&channel, &said) {
+                        self.session.handle_presence_refused(refused);
+                    }
                 }
                 Output::Receipt(place) => {
                     if let (Some(owner), Some(epoch)) = (&self.owner, &self.epoch) {
@@ -359,6 +372,7 @@ impl<C: Carrier> Connection<C> {
 
     fn member(&mut self, membership: Membership) {
         self.node.hub.subscribe(&self.slot, self.membership.as_ref(), Some(&membership));
+        self.attendance.member(&membership);
         self.membership = Some(membership);
     }
 
@@ -421,6 +435,19 @@ impl<C: Carrier> Connection<C> {
                 None => self.relaying = false,
             }
         }
+    }
+
+    /// As long as there is room for it. Relayed frames may be dropped; of this, what is newest is told later.
+    fn tell_presence(&mut self) -> bool {
+        let mut busy = false;
+        while self.session.takes_relays()
+            && self.carrier.backlog() < HIGH_WATER
+            && let Some(frame) = self.attendance.next()
+        {
+            self.carrier.say(frame);
+            busy = true;
+        }
+        busy
     }
 
     fn page_of(&self, read: Read) -> LocalBoxFuture<Result<Page, ReadError>> {

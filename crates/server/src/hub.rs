@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::{
     Config,
     log::{Batch, Bounds, Follower, LogEvent, Membership, Page, Place, Read, SessionKey},
+    presence::Stirred,
 };
 
 /// Most batches that are looked through at a time.
@@ -40,6 +41,8 @@ pub(crate) enum Signal {
     Drain = 8,
     /// A frame to relay waits for it.
     Relay = 16,
+    /// Somebody's presence has changed in a channel of its.
+    Presence = 32,
 }
 
 /// The signals that came since they were looked at last.
@@ -62,6 +65,8 @@ pub(crate) struct Slot {
     id: u64,
     signals: AtomicU8,
     relays: Mutex<VecDeque<ByteString>>,
+    /// Where presence has changed.
+    pub(crate) stirred: Stirred,
     waker: AtomicWaker,
 }
 
@@ -184,6 +189,7 @@ impl Hub {
             id: presence.last_id,
             signals: AtomicU8::new(0),
             relays: Mutex::default(),
+            stirred: Stirred::default(),
             waker: AtomicWaker::new(),
         });
         presence.slots.insert(slot.id, Arc::clone(&slot));
@@ -261,6 +267,20 @@ impl Hub {
                 slot.relay(frame);
             }
         }
+    }
+
+    /// Presence has changed in a channel: its members are to be told.
+    pub(crate) fn stir(&self, channel: &Option<Arc<str>>) {
+        let presence = lock(&self.presence);
+        for slot in presence.members(channel.as_deref()).into_iter().flat_map(Slots::values) {
+            slot.stirred.add(channel);
+            slot.signal(Signal::Presence);
+        }
+    }
+
+    /// Whether this connection has that session.
+    pub(crate) fn has(&self, slot: &Slot, session: &SessionKey) -> bool {
+        lock(&self.presence).sessions.get(session).is_some_and(|(holder, _)| *holder == slot.id)
     }
 
     /// The position of the newest event.

@@ -38,6 +38,7 @@ mod origin;
 mod pipe;
 mod policy;
 mod position;
+mod presence;
 mod principal;
 mod rates;
 mod renew;
@@ -54,6 +55,7 @@ pub use self::{
     environment::{Environment, SystemEnvironment},
     node::{Anonymous, Authenticate, Node, NodeBuilder, StartError},
     policy::{AnyChannel, Authorize, AuthorizeJoin, EventView, LocalBoxFuture, MembersOnly, Verdict},
+    presence::PresenceOptions,
     principal::{Principal, PrincipalError, Refusal},
     rates::{Rate, RateLimits},
     renew::{NoRenewal, Renew},

@@ -10,8 +10,9 @@ use crate::{
     NoRenewal, Principal, Refusal, Renew, SystemEnvironment, Verdict,
     hub::Hub,
     log::{EventLog, Follower, Unavailable},
+    presence::Board,
     rates::Rates,
-    session::Rules,
+    session::{Now, Rules},
     socketio::Registry,
     token::Tokens,
 };
@@ -65,7 +66,14 @@ pub(crate) struct Inner {
     pub(crate) hub: Arc<Hub>,
     pub(crate) rates: Rates,
     pub(crate) engines: Arc<Registry>,
+    pub(crate) presence: Board,
     pub(crate) log: Arc<dyn EventLog>,
+}
+
+impl Inner {
+    pub(crate) fn now(&self) -> Now {
+        Now { instant: Instant::now().into_std(), unix_ms: self.environment.unix_ms() }
+    }
 }
 
 /// A server that any actix-web app can embed. A clone is the same server; it may serve from any thread.
@@ -159,6 +167,8 @@ impl NodeBuilder {
         hub.begin(&bounds);
         let rates = Rates::new(&self.config.rates);
         let renews = self.renew.is_offered();
+        let (presence, max_frame) = (self.config.presence.clone(), self.config.max_frame);
+        let presence = Board::new(presence, max_frame, self.environment.random_u64());
         let rules = Rules { config: self.config, tokens, authorize: self.authorize, renews };
         Ok(Node {
             inner: Arc::new(Inner {
@@ -170,6 +180,7 @@ impl NodeBuilder {
                 hub,
                 rates,
                 engines: Arc::default(),
+                presence,
                 log: self.log,
             }),
         })

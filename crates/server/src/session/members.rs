@@ -129,6 +129,7 @@ impl Session {
             }
             (None, None) => {}
         }
+        self.present_anew();
         self.handle_activity(now);
         self.finish_leaving();
     }

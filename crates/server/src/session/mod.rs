@@ -3,6 +3,7 @@
 
 mod deliver;
 mod members;
+mod presence;
 mod publish;
 mod renew;
 mod resume;
@@ -17,11 +18,15 @@ use bytestring::ByteString;
 use fastrand::Rng;
 use secrecy::SecretString;
 
-use self::{deliver::Delivery, members::Membering, publish::Publishing, renew::Renewal, resume::Resuming};
+use self::{
+    deliver::Delivery, members::Membering, presence::Presented, publish::Publishing, renew::Renewal,
+    resume::Resuming,
+};
 use crate::{
     Authorize, Config, Principal, Verdict,
     config::millis,
     log::{Append, AppendError, Change, Membership, Place, Resume, SessionKey},
+    presence::Said,
     token::Tokens,
 };
 
@@ -72,6 +77,9 @@ pub(crate) enum Output {
     Change(Change),
     /// Show this frame to whoever of that channel is there now (D-8).
     Relay(Option<Arc<str>>, ByteString),
+    /// The client is like this in that channel, or where those are who are in none; goes to
+    /// [`Session::handle_presence_refused`] if it may not be.
+    Present(Option<Arc<str>>, Said),
     /// The client has got everything up to here.
     Receipt(Place),
     /// Send what was said so far, then close. Nothing comes after it.
@@ -99,6 +107,9 @@ struct Live {
     epoch: Arc<str>,
     publishing: Publishing,
     delivery: Delivery,
+    presented: Presented,
+    /// Whether it named the feature `presence` (P-3).
+    knows_presence: bool,
     /// A change of membership that is under way; nothing is read before it is done.
     membering: Option<Membering>,
     heartbeat: Instant,

@@ -9,7 +9,7 @@ use actix_realtime_protocol::{
 use fastrand::Rng;
 use serde_json::value::RawValue;
 
-use super::{Now, Output, Phase, Session};
+use super::{Now, Output, Phase, Session, presence::is_presence};
 use crate::{
     Config, EventView, Verdict,
     config::millis,
@@ -106,6 +106,9 @@ impl Session {
         }
         let is_member = member.is_some();
         let channel = member.map(|(name, _)| Arc::clone(name)).or_else(|| room.as_deref().map(Into::into));
+        if is_presence(&event.event) {
+            return self.present(event, channel, is_member);
+        }
         let verdict = self.rules.authorize.authorize(
             &self.principal,
             &EventView {
@@ -161,7 +164,7 @@ impl Session {
     }
 
     /// D-6: the message is consumed and refused. That is stored like any other outcome, in its place.
-    fn refuse(&mut self, event: &Event<'_>, code: &str) {
+    pub(super) fn refuse(&mut self, event: &Event<'_>, code: &str) {
         let Phase::Live(live) = &mut self.phase else { return };
         let Some(seq) = event.seq else {
             // Without its channel, or it would be a word about the membership (C-2); and as a reject, or the code might
@@ -263,7 +266,7 @@ impl Publishing {
     }
 }
 
-fn reject(seq: u64, code: &str) -> String {
+pub(super) fn reject(seq: u64, code: &str) -> String {
     let action = Some(ErrorAction::Reject);
     encode::error(&ErrorBody { seq: Some(seq), code, action, ..ErrorBody::default() })
 }

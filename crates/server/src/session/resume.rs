@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use actix_realtime_protocol::{
     AUTH_REFRESH, IncarnationRef, PROTO, Rejected, ResumeResponse, Text, channel_name, encode,
+    presence::PRESENCE_FEATURE,
 };
 use serde_json::value::RawValue;
 
-use super::{Live, Now, Output, Phase, Session, deliver::Delivery, publish::Publishing};
+use super::{Live, Now, Output, Phase, Session, deliver::Delivery, presence::Presented, publish::Publishing};
 use crate::{
     Verdict,
     config::millis,
@@ -26,6 +27,7 @@ pub(super) struct Resuming {
     sender: Arc<SessionKey>,
     last: Option<(u64, String)>,
     max_unacked: Option<u32>,
+    knows_presence: bool,
 }
 
 impl Session {
@@ -73,6 +75,7 @@ impl Session {
             sender: session,
             last: resume.last_pos.as_deref().map(|pos| (resume.last_recv_seq.unwrap_or(0), pos.to_owned())),
             max_unacked: resume.max_unacked,
+            knows_presence: proto2 && resume.features.iter().any(|feature| **feature == *PRESENCE_FEATURE),
         }));
         self.identify(proven.as_deref(), now);
     }
@@ -153,7 +156,7 @@ impl Session {
             let answer = self.answer(&resuming, &resumed, &start, now);
             self.say(answer);
         }
-        let Resuming { request, sender, max_unacked, .. } = *resuming;
+        let Resuming { request, sender, max_unacked, knows_presence, .. } = *resuming;
         let config = &self.rules.config;
         let unacked = max_unacked.map(|most| most.clamp(1, config.max_unacked)).filter(|_| proto2);
         let stream = request.claim.map(|claim| (Arc::from(claim.incarnation), resumed.acked));
@@ -173,6 +176,8 @@ impl Session {
             epoch: resumed.bounds.epoch,
             publishing: Publishing::new(sender, stream),
             delivery,
+            presented: Presented::default(),
+            knows_presence,
             membering: None,
             heartbeat: now.instant + config.heartbeat,
         }));
@@ -196,7 +201,7 @@ impl Session {
             subject: Some(self.principal.id().into()),
             missing: Some(Vec::new()),
             proto: Some(PROTO),
-            features: self.features(),
+            features: self.features(resuming.knows_presence),
             epoch: Some((&*resumed.bounds.epoch).into()),
             pos: Some((&*pos).into()),
             seq: Some(start.seq),
@@ -212,9 +217,10 @@ impl Session {
         })
     }
 
-    fn features(&self) -> Vec<Text<'static>> {
+    fn features(&self, knows_presence: bool) -> Vec<Text<'static>> {
         let renews = self.renewal.agreed.then_some(AUTH_REFRESH);
-        ["cumulative_ack"].into_iter().chain(renews).map(Into::into).collect()
+        let presence = knows_presence.then_some(PRESENCE_FEATURE);
+        ["cumulative_ack"].into_iter().chain(renews).chain(presence).map(Into::into).collect()
     }
 
     /// The answer to a baseline client, with what it missed.

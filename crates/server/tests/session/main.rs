@@ -9,6 +9,7 @@ mod delivery;
 mod edges;
 mod ends;
 mod limits;
+mod presence;
 mod publish;
 mod relays;
 mod renewal;
