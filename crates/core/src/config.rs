@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::{
     auth::AuthOptions, delivery::DeliveryOptions, endpoint::Endpoint, network::NetworkOptions,
-    rotation::EndpointOptions, transport::LinkLimits,
+    presence::PresenceOptions, rotation::EndpointOptions, transport::LinkLimits,
 };
 
 /// First delay of the backoff curve: 1 s, as in the original.
@@ -89,6 +89,7 @@ pub struct Config {
     pub(crate) panic_window: Duration,
     pub(crate) connect_on_start: bool,
     pub(crate) send_only: bool,
+    pub(crate) presence: PresenceOptions,
 }
 
 impl fmt::Debug for Config {
@@ -185,6 +186,12 @@ impl Config {
         self.send_only
     }
 
+    /// The settings of presence.
+    #[must_use]
+    pub const fn presence(&self) -> &PresenceOptions {
+        &self.presence
+    }
+
     /// Most received events that the application may hold unhandled.
     #[must_use]
     pub const fn max_unhandled(&self) -> u32 {
@@ -249,6 +256,7 @@ impl ConfigBuilder {
                 panic_window: DEFAULT_PANIC_WINDOW,
                 connect_on_start: true,
                 send_only: false,
+                presence: PresenceOptions::default(),
             },
         }
     }
@@ -303,6 +311,8 @@ impl ConfigBuilder {
         /// subscription, so that none is missed between start and subscribe. A client that never subscribes to
         /// messages wants true: past `max_unhandled` events that are held the link is not read, acks included.
         send_only: bool;
+        /// Who is there, and what is said of us (section 5.1). Default [`PresenceOptions::default`].
+        presence: PresenceOptions;
     }
 
     /// More endpoints of the same service. Default none.
@@ -443,6 +453,7 @@ impl ConfigBuilder {
             let allowed = format!("at least max_frame ({max_frame})");
             return Err(ConfigError::range("outbox_bytes", config.outbox_bytes, allowed));
         }
+        config.presence.validate()?;
         Ok(config)
     }
 }

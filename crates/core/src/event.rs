@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     link::ConnectionState,
+    presence::PresenceChange,
     report::Report,
     store::{LocalId, Verdict},
 };
@@ -141,6 +142,9 @@ pub enum Event {
         /// The server's code.
         code: ByteString,
     },
+    /// Somebody's presence has changed in a channel: of each user in each channel the newest change counts. A new
+    /// subscriber is told first who is there, each as one who joined.
+    PresenceChanged(PresenceChange),
     /// What is counted and measured, at most once a second, while it changes.
     Metrics(Arc<Report>),
 }
@@ -154,6 +158,6 @@ impl Event {
     /// Whether the event has its place in the stream and is never dropped for a slow subscriber.
     #[must_use]
     pub const fn is_ordered(&self) -> bool {
-        !matches!(self, Self::Connection(_) | Self::Metrics(_))
+        !matches!(self, Self::Connection(_) | Self::Metrics(_) | Self::PresenceChanged(_))
     }
 }

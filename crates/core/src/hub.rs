@@ -2,11 +2,13 @@
 //!
 //! Four kinds of events. The *stream* (messages, gaps, channels) waits for a slow subscriber, and holds the server
 //! back if it must: nothing of it is ever dropped. *Ephemeral* messages (D-8) are shown to whoever keeps up. *Notices*
-//! (rejections, losses) wait, up to a bound. Of the *latest* (connection state, acks, metrics) only the newest counts.
+//! (rejections, losses) wait, up to a bound. Of the *latest* (connection state, acks, metrics) only the newest counts,
+//! and of *presence* the newest of each user in each channel.
 //!
 //! Everybody reads from one queue, each at a place of their own. An event counts as handled when every subscriber
 //! that wanted it has let go of it.
 
+mod presence;
 mod subscriber;
 
 use std::{
@@ -61,6 +63,8 @@ pub enum Kind {
     Connection,
     /// [`Event::Metrics`].
     Metrics,
+    /// [`Event::PresenceChanged`].
+    Presence,
 }
 
 impl Kind {
@@ -80,6 +84,7 @@ impl Kind {
             Event::Acked { .. } => Self::Acked,
             Event::Connection(_) => Self::Connection,
             Event::Metrics(_) => Self::Metrics,
+            Event::PresenceChanged(_) => Self::Presence,
         }
     }
 
@@ -103,7 +108,7 @@ impl Filter {
         self
     }
 
-    /// Of messages, only those of this channel. Several add up.
+    /// Of messages and presence, only those of this channel. Several add up.
     #[must_use]
     pub fn channel(mut self, channel: impl Into<String>) -> Self {
         self.channels.push(channel.into());
@@ -118,14 +123,20 @@ impl Filter {
         if !self.wants_kind(Kind::of(event)) {
             return false;
         }
+        if let Event::PresenceChanged(change) = event {
+            return self.wants_channel(change.channel.as_deref());
+        }
         let Event::Message(message) = event else { return true };
         let named = |pattern: &String| match pattern.strip_suffix('*') {
             Some(prefix) => message.event.starts_with(prefix),
             None => *message.event == **pattern,
         };
-        let from = |channel: &String| message.channel.as_deref() == Some(channel);
         (self.events.is_empty() || self.events.iter().any(named))
-            && (self.channels.is_empty() || self.channels.iter().any(from))
+            && self.wants_channel(message.channel.as_deref())
+    }
+
+    fn wants_channel(&self, channel: Option<&str>) -> bool {
+        self.channels.is_empty() || self.channels.iter().any(|wanted| channel == Some(wanted))
     }
 }
 
@@ -177,6 +188,7 @@ pub struct Hub {
     first: u64,
     subscribers: BTreeMap<SubscriberId, Subscriber>,
     latest: BTreeMap<Kind, Arc<Event>>,
+    present: presence::Present,
     /// Whether the stream is held because nobody has ever subscribed to it.
     waiting_for_first: bool,
     notices: usize,
@@ -199,6 +211,7 @@ impl Hub {
             first: 0,
             subscribers: BTreeMap::new(),
             latest: BTreeMap::new(),
+            present: presence::Present::default(),
             waiting_for_first: !config.send_only && !has_inbox,
             notices: 0,
             emptied: 0,
@@ -243,7 +256,8 @@ impl Hub {
         let next = if self.waiting_for_first && wants_stream { self.first } else { self.end() };
         self.waiting_for_first &= !wants_stream || is_internal;
         let stale = self.latest.keys().copied().filter(|kind| filter.wants_kind(*kind)).collect();
-        let subscriber = Subscriber::new(filter, is_internal, next, stale);
+        let mut subscriber = Subscriber::new(filter, is_internal, next, stale);
+        subscriber.presence.begin(&self.present, &subscriber.filter);
         self.subscribers.insert(id, subscriber);
         self.serve(id);
         self.advance();
@@ -326,6 +340,10 @@ impl Hub {
     /// An event from anywhere else.
     pub fn handle_event(&mut self, event: Event) {
         let kind = Kind::of(&event);
+        if let Event::PresenceChanged(change) = event {
+            self.handle_presence(change);
+            return self.serve_all();
+        }
         let event = Arc::new(event);
         if kind.is_latest() {
             self.latest.insert(kind, event);
@@ -391,6 +409,7 @@ impl Hub {
             subscriber.latest_out = None;
         }
         subscriber.ephemerals.handled(batch);
+        subscriber.presence.handled(batch);
         if let Some(held) = subscriber.batches.iter_mut().find(|held| held.id == batch) {
             held.done = true;
         }
@@ -438,6 +457,10 @@ impl Hub {
             }
             self.batches += 1;
             subscriber.batches.push_back(Batch { id: self.batches, from, done: false });
+            self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
+        }
+        if let Some(events) = subscriber.presence.next(MAX_BATCH, self.batches + 1) {
+            self.batches += 1;
             self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
         }
         while let Some(events) = subscriber.ephemerals.next(MAX_BATCHES, MAX_BATCH, self.batches + 1) {

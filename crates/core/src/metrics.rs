@@ -60,6 +60,8 @@ counters! {
     duplicates,
     /// Events that no subscriber wanted.
     unclaimed,
+    /// Words about presence that were older than what was known, or over the bound of a channel.
+    presence_stale,
     /// Gaps told to the application.
     gaps,
     /// Frames of unknown type, and frames of older connections, that were ignored.

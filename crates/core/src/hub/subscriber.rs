@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Filter, Kind};
+use super::{Filter, Kind, presence::Changes};
 use crate::event::Event;
 
 /// Most ephemeral events that wait for a subscriber.
@@ -28,12 +28,21 @@ pub(super) struct Subscriber {
     pub(super) stale: Vec<Kind>,
     pub(super) latest_out: Option<u64>,
     pub(super) ephemerals: Ephemerals,
+    pub(super) presence: Changes,
 }
 
 impl Subscriber {
     pub(super) fn new(filter: Filter, is_internal: bool, next: u64, stale: Vec<Kind>) -> Self {
-        let (batches, ephemerals) = (VecDeque::new(), Ephemerals::default());
-        Self { filter, is_internal, next, batches, stale, latest_out: None, ephemerals }
+        Self {
+            filter,
+            is_internal,
+            next,
+            batches: VecDeque::new(),
+            stale,
+            latest_out: None,
+            ephemerals: Ephemerals::default(),
+            presence: Changes::default(),
+        }
     }
 
     /// Everything before this place it has handled, or did not want.

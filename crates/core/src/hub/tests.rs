@@ -1,6 +1,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the few events that it uses")]
 
 mod ephemeral;
+mod presence;
 
 use super::*;
 use crate::{
@@ -47,6 +48,9 @@ fn name(event: &Event) -> String {
         Event::Connection(state) => state.to_string(),
         Event::Gap(_) => "gap".to_owned(),
         Event::StoreFailing { error } => error.to_string(),
+        Event::PresenceChanged(change) => {
+            format!("{} {:?} {}", change.channel.as_deref().unwrap_or("-"), change.change, change.member.user)
+        }
         other => format!("{other:?}"),
     }
 }

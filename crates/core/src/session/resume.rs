@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_realtime_protocol::{AUTH_REFRESH, PROTO, Resume, ResumeResponse, encode, limits};
+use actix_realtime_protocol::{
+    AUTH_REFRESH, PROTO, Resume, ResumeResponse, encode, limits, presence::PRESENCE_FEATURE,
+};
 use bytestring::ByteString;
 
 use super::{
@@ -97,7 +99,7 @@ impl Session {
             resume_token: meta.resume_token.as_ref().map(|token| token.expose().into()),
             acked_seq: Some(meta.numbering.acked()),
             conn: Some(conn),
-            features: vec!["cumulative_ack".into(), AUTH_REFRESH.into()],
+            features: vec!["cumulative_ack".into(), AUTH_REFRESH.into(), PRESENCE_FEATURE.into()],
             max_unacked: Some(self.max_unhandled),
         });
         if let Some(link) = &mut self.link {

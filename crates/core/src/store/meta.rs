@@ -128,6 +128,7 @@ impl Untold {
             | Event::Connection(_)
             | Event::ChannelJoined { .. }
             | Event::ChannelRefused { .. }
+            | Event::PresenceChanged(_)
             | Event::Metrics(_) => None,
         }
     }

@@ -1,0 +1,139 @@
+//! What we say of ourselves: always the latest, in a new session too (P-9).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_realtime_protocol::{
+    NameError, channel_name, limits,
+    presence::{MetadataError, PRESENCE_UPDATE, PresenceUpdate, Status, check_metadata},
+};
+use serde_json::value::RawValue;
+
+use super::Output;
+use crate::draft::Draft;
+
+/// Why an update cannot be said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PresenceError {
+    /// The metadata is over its bounds.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The channel's name is not one.
+    #[error("bad channel")]
+    Channel(#[source] NameError),
+    /// Presence is said of so many channels singly already.
+    #[error("presence is said of {limit} channels singly already; say it without a channel, or leave one")]
+    TooManyChannels {
+        /// The most.
+        limit: usize,
+    },
+}
+
+/// One thing that we say.
+#[derive(Clone, Debug)]
+struct Said {
+    status: Status,
+    metadata: Box<RawValue>,
+    /// When, as JSON: RFC 3339.
+    stamp: Box<RawValue>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    user: Option<String>,
+    everywhere: Option<Said>,
+    /// What is said of a channel singly.
+    only: BTreeMap<String, Said>,
+    /// Channels that the server has let us into: of others it would not take it.
+    joined: BTreeSet<String>,
+    /// Whether a session is up, and with a `proto: 2` server.
+    session: Option<bool>,
+}
+
+impl Own {
+    pub(super) fn new(user: Option<String>) -> Self {
+        Self { user, ..Self::default() }
+    }
+
+    /// The application says how we are, in one channel or in all of them (P-2).
+    pub(super) fn say(
+        &mut self,
+        channel: Option<&str>,
+        status: Status,
+        metadata: Box<RawValue>,
+        stamp: Box<RawValue>,
+        outputs: &mut impl Extend<Output>,
+    ) -> Result<(), PresenceError> {
+        check_metadata(metadata.get())?;
+        let said = Said { status, metadata, stamp };
+        match channel {
+            Some(channel) => {
+                channel_name(channel).map_err(PresenceError::Channel)?;
+                let limit = limits::MAX_CHANNELS;
+                if !self.only.contains_key(channel) && self.only.len() >= limit {
+                    return Err(PresenceError::TooManyChannels { limit });
+                }
+                self.only.insert(channel.to_owned(), said);
+                outputs.extend(self.only_in(channel));
+            }
+            None => {
+                // Said singly too: of what waits for a slow link under two keys, the last to be said goes last.
+                self.only.values_mut().for_each(|only| only.clone_from(&said));
+                self.everywhere = Some(said);
+                self.say_all(outputs);
+            }
+        }
+        Ok(())
+    }
+
+    /// A session is up: it is told what is true now.
+    pub(super) fn handle_up(&mut self, proto2: bool, outputs: &mut impl Extend<Output>) {
+        self.session = Some(proto2);
+        self.say_all(outputs);
+    }
+
+    pub(super) const fn handle_down(&mut self) {
+        self.session = None;
+    }
+
+    /// The server has let us into a channel, or has not.
+    pub(super) fn handle_joined(&mut self, channel: &str, joined: bool, outputs: &mut impl Extend<Output>) {
+        if !joined {
+            self.joined.remove(channel);
+        } else if self.joined.insert(channel.to_owned()) {
+            outputs.extend(self.only_in(channel));
+        }
+    }
+
+    /// We no longer want a channel.
+    pub(super) fn handle_left(&mut self, channel: &str) {
+        self.joined.remove(channel);
+        self.only.remove(channel);
+    }
+
+    fn say_all(&self, outputs: &mut impl Extend<Output>) {
+        let everywhere = self.everywhere.as_ref().filter(|_| self.session.is_some());
+        outputs.extend(everywhere.and_then(|said| self.send(None, said)));
+        outputs.extend(self.only.keys().filter_map(|channel| self.only_in(channel)));
+    }
+
+    fn only_in(&self, channel: &str) -> Option<Output> {
+        let is_in = !self.session? || self.joined.contains(channel);
+        self.only.get(channel).filter(|_| is_in).and_then(|said| self.send(Some(channel), said))
+    }
+
+    fn send(&self, channel: Option<&str>, said: &Said) -> Option<Output> {
+        let payload = PresenceUpdate {
+            user: self.user.as_deref().map(Into::into),
+            status: said.status,
+            last_seen: Some(&said.stamp),
+            metadata: Some(&said.metadata),
+            device: None,
+            version: None,
+        };
+        // Strings and JSON, which cannot be refused.
+        let draft = Draft::new(PRESENCE_UPDATE, &payload).ok()?;
+        let draft = channel.into_iter().fold(draft, Draft::channel);
+        Some(Output::Send { key: draft.latest_key(), draft })
+    }
+}
