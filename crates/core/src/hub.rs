@@ -332,7 +332,8 @@ impl Hub {
         let mut claimed = false;
         for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants(&event)) {
             claimed |= !subscriber.is_internal;
-            self.counts.ephemeral_missed += subscriber.ephemerals.push(Arc::clone(&event));
+            let is_bounded = !subscriber.is_internal;
+            self.counts.ephemeral_missed += subscriber.ephemerals.push(Arc::clone(&event), is_bounded);
         }
         self.counts.unclaimed += u64::from(!claimed);
     }

@@ -61,12 +61,16 @@ pub(super) struct Ephemerals {
 }
 
 impl Ephemerals {
-    /// Adds one; says how many had to go for it.
-    pub(super) fn push(&mut self, event: Arc<Event>) -> u64 {
+    /// Adds one; says how many had to go for it. The client's own actors miss nothing: they handle what they are given
+    /// at once, and nobody would tell them again.
+    pub(super) fn push(&mut self, event: Arc<Event>, is_bounded: bool) -> u64 {
         self.bytes += weight(&event);
         self.waiting.push_back(event);
         let mut missed = 0;
-        while self.waiting.len() > MAX_WAITING || (self.bytes > MAX_WAITING_BYTES && self.waiting.len() > 1) {
+        let is_full = |waiting: &VecDeque<_>, bytes| {
+            waiting.len() > MAX_WAITING || bytes > MAX_WAITING_BYTES && waiting.len() > 1
+        };
+        while is_bounded && is_full(&self.waiting, self.bytes) {
             if let Some(oldest) = self.waiting.pop_front() {
                 self.bytes -= weight(&oldest);
             }

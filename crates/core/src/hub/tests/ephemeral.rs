@@ -99,3 +99,21 @@ fn one_of_the_client_s_own_actors_holds_the_cursor_back_like_any_other() {
     rig.handle_one(BOB);
     assert_eq!(rig.delivered, [(1, Some(1)), (2, Some(2))]);
 }
+
+// [D-9]
+#[test]
+fn one_of_the_clients_own_actors_misses_no_ephemeral_event() {
+    let mut rig = rig();
+    rig.hub.subscribe_internal(ANN, stream());
+    rig.items((0..10_000).map(shown).collect());
+    let mut got = vec![];
+    while let Some((batch, names)) =
+        rig.given.get_mut(&ANN).and_then(|given| (!given.is_empty()).then(|| given.remove(0)))
+    {
+        got.extend(names);
+        rig.hub.handle_handled(ANN, batch);
+        rig.drain();
+    }
+    assert!(got.len() == 10_000 && got.iter().enumerate().all(|(n, name)| *name == n.to_string()));
+    assert_eq!(rig.hub.take_counts().ephemeral_missed, 0);
+}
