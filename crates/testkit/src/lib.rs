@@ -5,6 +5,7 @@
 //! order, so that under a paused clock the same test takes the same course every time.
 
 mod link;
+mod presence;
 mod server;
 mod sleep;
 mod tokens;

@@ -10,15 +10,15 @@ use std::{
 use actix_realtime_core::transport::{LinkEnd, LinkEvent, OpenError, OpenRequest};
 use actix_realtime_protocol::{
     ErrorAction, Event, Frame, IncarnationRef, Limits, Meta, PROTO, Rejected, Resume, ResumeResponse, decode,
-    encode,
+    encode, presence::Status,
 };
 use bytestring::ByteString;
 use serde::Serialize;
 
-use crate::{MemoryTransport, link::Wire, tokens::Tokens};
+use crate::{MemoryTransport, link::Wire, presence::Present, tokens::Tokens};
 
 /// When the scripted server says that everything happens (F-4).
-const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
+pub(crate) const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
 
 /// A message that the server took: each one once, in the order in which it took effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ pub(crate) struct State {
     unnumbered: Vec<ReceivedMessage>,
     taken: usize,
     frames: Vec<ByteString>,
+    present: Present,
     joined: BTreeSet<String>,
     rejects: BTreeMap<String, String>,
     refuse: Option<OpenError>,
@@ -116,6 +117,27 @@ impl ScriptedServer {
         let frame = encode::relay_unnumbered(&body(event, channel, payload)?);
         let state = self.state();
         if state.live {
+            state.say(vec![frame.into()]);
+        }
+        Ok(())
+    }
+
+    /// Somebody's device is like this in a channel from now on, or of those who are in none: a client that is there is
+    /// told, and one that comes is told who is there (section 5.1).
+    ///
+    /// # Errors
+    /// Those of `serde_json` where the metadata cannot be written as JSON.
+    pub fn present<T: Serialize + ?Sized>(
+        &self,
+        channel: Option<&str>,
+        (user, device): (&str, &str),
+        status: Status,
+        metadata: &T,
+    ) -> Result<(), serde_json::Error> {
+        let mut state = self.state();
+        let frame = state.present.set(channel, (user, device), status, metadata)?;
+        let is_in = channel.map_or(state.joined.is_empty(), |channel| state.joined.contains(channel));
+        if state.live && is_in {
             state.say(vec![frame.into()]);
         }
         Ok(())
@@ -262,7 +284,10 @@ impl ScriptedServer {
         for text in frames {
             state.frames.push(text.clone());
             match decode(&text, &Limits::default()) {
-                Ok(Frame::Resume(resume)) => answers.push(state.resume(&resume).into()),
+                Ok(Frame::Resume(resume)) => {
+                    answers.push(state.resume(&resume).into());
+                    answers.extend(state.whole_presence().map(Into::into));
+                }
                 Ok(Frame::Event(event)) => match state.take(&event) {
                     Taken::Told(seq) => acked = Some(seq),
                     Taken::Rejected(seq, code) => {
@@ -277,6 +302,7 @@ impl ScriptedServer {
                     let pos = state.pos(state.head());
                     answers.push(encode::joined(&channel, &pos).into());
                     state.joined.insert(channel.to_string());
+                    answers.extend(state.present.state(Some(&channel), state.epoch).map(Into::into));
                 }
                 Ok(Frame::Meta(Meta::Leave { channel })) => {
                     state.joined.remove(&*channel);
@@ -337,6 +363,13 @@ impl State {
         if let Some(wire) = self.wire.as_ref().filter(|_| !self.silent) {
             wire.say(LinkEvent::Frames(frames));
         }
+    }
+
+    /// Who is present, in each channel of the client.
+    fn whole_presence(&self) -> impl Iterator<Item = String> {
+        let nowhere = self.joined.is_empty().then_some(None);
+        let places = nowhere.into_iter().chain(self.joined.iter().map(|channel| Some(&**channel)));
+        places.filter_map(|place| self.present.state(place, self.epoch))
     }
 
     fn head(&self) -> u64 {
