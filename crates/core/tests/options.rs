@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use actix_realtime_core::{
     config::{Config, ConfigBuilder, ConfigError},
     delivery::{Delivery, DeliveryOptions},
+    presence::PresenceOptions,
 };
 
 /// Default and range of each option, as the page's table of these options has them, in its order.
@@ -69,4 +70,25 @@ fn the_page_has_each_option_of_the_delivery_classes() {
         })
     }));
     assert_eq!(page("DeliveryOptions"), rows);
+}
+
+#[test]
+fn the_page_has_each_option_of_presence() {
+    let set = |config: ConfigBuilder, value| config.presence(PresenceOptions::default().max_members(value));
+    let row = row(
+        "presence.max_members",
+        PresenceOptions::default().max_members,
+        (1, 1_000_000),
+        &[0, 1_000_001],
+        set,
+    );
+    let row = (row.0.replace("presence.", ""), row.1, row.2);
+    let users = ["x".repeat(128), String::new(), "x".repeat(129), "a\nb".to_owned()];
+    let good = users.map(|user| {
+        is_in_range(|config| config.presence(PresenceOptions::default().user(user)), "presence.user")
+    });
+    assert_eq!(good, [true, false, false, false]);
+    let (default, range) =
+        ("the client's id where you chose one, else none", "1 to 128 bytes without control characters");
+    assert_eq!(page("PresenceOptions"), [row, ("user".to_owned(), default.to_owned(), range.to_owned())]);
 }

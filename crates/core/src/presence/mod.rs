@@ -18,22 +18,21 @@ use std::{
 
 use actix_realtime_protocol::{
     limits,
-    presence::{PRESENCE_STATE, PRESENCE_UPDATE, PresenceState, PresenceUpdate},
+    presence::{PresenceState, PresenceUpdate},
 };
 use bytestring::ByteString;
-use serde_json::value::RawValue;
 
 pub use self::{
     change::{Change, Device, Member, PresenceChange},
     options::PresenceOptions,
-    own::PresenceError,
+    own::{PresenceError, Update},
 };
 use self::{
     own::Own,
     room::{Before, Room},
 };
 use crate::{config::Config, draft::Draft, event::Received, metrics::Metrics};
-pub use actix_realtime_protocol::presence::{MetadataError, Status};
+pub use actix_realtime_protocol::presence::{MetadataError, PRESENCE_STATE, PRESENCE_UPDATE, Status};
 
 /// Most users who have left and of whom it is known when they were seen.
 const MAX_SEEN: usize = 1024;
@@ -102,21 +101,15 @@ impl Presence {
         self.rooms.values().filter_map(Room::timeout).min()
     }
 
-    /// The application says how we are: in this channel, or without one in every channel that we are in or come into;
+    /// The application says how we are: in one channel, or without one in every channel that we are in or come into;
     /// the latter also replaces what was said of single channels. It holds over sessions, until the next word.
     ///
-    /// `stamp` is the time, as a JSON string of RFC 3339.
+    /// `stamp` is the time, RFC 3339.
     ///
     /// # Errors
     /// [`PresenceError`] where nobody would take it; nothing has changed then.
-    pub fn update(
-        &mut self,
-        channel: Option<&str>,
-        status: Status,
-        metadata: Box<RawValue>,
-        stamp: Box<RawValue>,
-    ) -> Result<(), PresenceError> {
-        self.own.say(channel, status, metadata, stamp, &mut self.outputs)
+    pub fn update(&mut self, update: Update, stamp: &str) -> Result<(), PresenceError> {
+        self.own.say(update, stamp, &mut self.outputs)
     }
 
     /// A session is up.
@@ -166,7 +159,8 @@ impl Presence {
         if *message.event == *PRESENCE_STATE {
             if let Some(page) = PresenceState::parse(&message.payload) {
                 let room = self.rooms.entry(channel.clone()).or_default();
-                room.take_page(&page, now, self.max_members, &mut before);
+                let speaks = self.own.is_there(channel.as_deref());
+                room.take_page(&page, now, self.max_members, speaks, &mut before);
             }
         } else if *message.event == *PRESENCE_UPDATE
             && let Some(update) = PresenceUpdate::parse(&message.payload)

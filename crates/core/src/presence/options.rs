@@ -10,7 +10,7 @@ pub struct PresenceOptions {
     /// chose one, else none. A `proto: 2` server knows who it is, and does not read it. 1 to 128 bytes without control
     /// characters.
     pub user: Option<String>,
-    /// Most devices of which a channel's presence is known; more are passed over. Default 10,000; 1 or more.
+    /// Most devices of which a channel's presence is known; more are passed over. Default 10,000; 1 to 1,000,000.
     pub max_members: usize,
 }
 
@@ -50,8 +50,8 @@ impl PresenceOptions {
                 "1 to 128 bytes without control characters",
             );
         }
-        if self.max_members == 0 {
-            return out("presence.max_members", "0".to_owned(), "1 or more");
+        if !(1..=1_000_000).contains(&self.max_members) {
+            return out("presence.max_members", self.max_members.to_string(), "1..=1000000");
         }
         Ok(())
     }

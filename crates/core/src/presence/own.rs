@@ -6,6 +6,7 @@ use actix_realtime_protocol::{
     NameError, channel_name, limits,
     presence::{MetadataError, PRESENCE_UPDATE, PresenceUpdate, Status, check_metadata},
 };
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Output;
@@ -21,12 +22,47 @@ pub enum PresenceError {
     /// The channel's name is not one.
     #[error("bad channel")]
     Channel(#[source] NameError),
+    /// It cannot be written as JSON.
+    #[error("it cannot be written as JSON: {0}")]
+    Payload(String),
     /// Presence is said of so many channels singly already.
     #[error("presence is said of {limit} channels singly already; say it without a channel, or leave one")]
     TooManyChannels {
         /// The most.
         limit: usize,
     },
+}
+
+/// How we are, as the application says it.
+#[derive(Clone, Debug)]
+pub struct Update {
+    status: Status,
+    metadata: Box<RawValue>,
+    channel: Option<String>,
+}
+
+impl Update {
+    /// Like this, without metadata, everywhere.
+    #[must_use]
+    pub fn new(status: Status) -> Self {
+        Self { status, metadata: RawValue::NULL.to_owned(), channel: None }
+    }
+
+    /// With this metadata.
+    ///
+    /// # Errors
+    /// [`PresenceError::Payload`] where it cannot be written as JSON.
+    pub fn metadata<T: Serialize + ?Sized>(mut self, metadata: &T) -> Result<Self, PresenceError> {
+        self.metadata = serde_json::value::to_raw_value(metadata)?;
+        Ok(self)
+    }
+
+    /// Only in this channel.
+    #[must_use]
+    pub fn channel(mut self, channel: &str) -> Self {
+        self.channel = Some(channel.to_owned());
+        self
+    }
 }
 
 /// One thing that we say.
@@ -36,6 +72,12 @@ struct Said {
     metadata: Box<RawValue>,
     /// When, as JSON: RFC 3339.
     stamp: Box<RawValue>,
+}
+
+impl From<serde_json::Error> for PresenceError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Payload(error.to_string())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,23 +100,22 @@ impl Own {
     /// The application says how we are, in one channel or in all of them (P-2).
     pub(super) fn say(
         &mut self,
-        channel: Option<&str>,
-        status: Status,
-        metadata: Box<RawValue>,
-        stamp: Box<RawValue>,
+        Update { status, metadata, channel }: Update,
+        stamp: &str,
         outputs: &mut impl Extend<Output>,
     ) -> Result<(), PresenceError> {
         check_metadata(metadata.get())?;
+        let stamp = serde_json::value::to_raw_value(stamp)?;
         let said = Said { status, metadata, stamp };
         match channel {
             Some(channel) => {
-                channel_name(channel).map_err(PresenceError::Channel)?;
+                channel_name(&channel).map_err(PresenceError::Channel)?;
                 let limit = limits::MAX_CHANNELS;
-                if !self.only.contains_key(channel) && self.only.len() >= limit {
+                if !self.only.contains_key(&channel) && self.only.len() >= limit {
                     return Err(PresenceError::TooManyChannels { limit });
                 }
-                self.only.insert(channel.to_owned(), said);
-                outputs.extend(self.only_in(channel));
+                self.only.insert(channel.clone(), said);
+                outputs.extend(self.only_in(&channel));
             }
             None => {
                 // Said singly too: of what waits for a slow link under two keys, the last to be said goes last.
@@ -109,6 +150,12 @@ impl Own {
     pub(super) fn handle_left(&mut self, channel: &str) {
         self.joined.remove(channel);
         self.only.remove(channel);
+    }
+
+    /// Whether we say that we are in this channel.
+    pub(super) fn is_there(&self, channel: Option<&str>) -> bool {
+        let only = channel.and_then(|channel| self.only.get(channel));
+        only.or(self.everywhere.as_ref()).is_some_and(|said| said.status != Status::Offline)
     }
 
     fn say_all(&self, outputs: &mut impl Extend<Output>) {

@@ -63,8 +63,8 @@ pub(super) struct Room {
     /// Which run of the server said so.
     run: Option<String>,
     paging: Option<Paging>,
-    /// Our own user.
-    own: Option<ByteString>,
+    /// Our own device.
+    own: Option<Key>,
     held_until: Option<Instant>,
 }
 
@@ -83,7 +83,7 @@ impl Room {
         let (_, best) = devices.iter().max_by_key(|(_, known)| (known.status.rank(), known.version))?;
         let user = devices.first().map(|((user, _), _)| user.clone())?;
         Some(Member {
-            is_self: self.own.as_ref() == Some(&user),
+            is_self: self.own.as_ref().is_some_and(|(own, _)| *own == user),
             user,
             status: best.status,
             metadata_json: best.metadata.clone(),
@@ -169,18 +169,19 @@ impl Room {
         }
     }
 
-    /// A page of a state; once the last has come, whoever is in none of them is not there (P-4).
+    /// A page of a state, which we have said something to if `speaks`; once the last has come, whoever is in none of them is not there (P-4).
     pub(super) fn take_page(
         &mut self,
         page: &PresenceState<'_>,
         now: Instant,
         most: usize,
+        speaks: bool,
         before: &mut Before,
     ) {
         if page.page == 0 {
             let (version, run) = (page.version, page.run.to_string());
             self.paging = Some(Paging { next: 0, version, run, members: BTreeMap::new() });
-            self.own = Some((*page.you.user).into());
+            self.own = Some(((*page.you.user).into(), (*page.you.device).into()));
         }
         let follows = |paging: &Paging| {
             paging.next == page.page && paging.version == page.version && *paging.run == *page.run
@@ -197,11 +198,11 @@ impl Room {
         if page.more {
             self.paging = Some(paging);
         } else {
-            self.take_state(paging, now + Duration::from_millis(page.grace_ms), before);
+            self.take_state(paging, now + Duration::from_millis(page.grace_ms), speaks, before);
         }
     }
 
-    fn take_state(&mut self, state: Paging, grace: Instant, before: &mut Before) {
+    fn take_state(&mut self, state: Paging, grace: Instant, speaks: bool, before: &mut Before) {
         let Paging { version, run, mut members, .. } = state;
         let is_same_run = self.run.as_ref() == Some(&run);
         let users: BTreeSet<_> =
@@ -225,8 +226,11 @@ impl Room {
                     self.held_until = self.held_until.or(held_until);
                     members.insert(key, known);
                 }
-                // A server that has begun anew is told by its clients who is there, and that takes a moment.
-                None if !is_same_run && self.run.is_some() && known.version.is_some() => {
+                // A server that has begun anew is told by its clients who is there, and that takes a moment. As it does
+                // of ourselves, where it had given us up.
+                None if known.version.is_some()
+                    && (!is_same_run && self.run.is_some() || speaks && self.own.as_ref() == Some(&key)) =>
+                {
                     self.held_until = Some(grace);
                     members.insert(key, Known { is_held: true, ..known });
                 }
@@ -234,10 +238,10 @@ impl Room {
             }
         }
         self.devices = members;
+        // Versions of another run may be lower, if clocks differ: what is held must not look newer than what it says.
+        self.devices.values_mut().filter(|known| known.is_held).for_each(|known| known.version = Some(0));
         if !is_same_run {
             self.left.clear();
-            // Its versions may be lower, if clocks differ; then what was held must not look newer than what it says.
-            self.devices.values_mut().filter(|known| known.is_held).for_each(|known| known.version = Some(0));
         }
         self.left.retain(|_, left| *left > version);
         (self.floor, self.run) = (version, Some(run));

@@ -20,10 +20,6 @@ fn rig() -> Rig {
     Rig::with(Config::builder("ws://localhost/ws"))
 }
 
-fn raw(value: &Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).unwrap()
-}
-
 fn member(user: &str, device: &str, status: &str, version: u64) -> Value {
     json!({ "userId": user, "device": device, "status": status, "version": version, "metadata": { "v": version } })
 }
@@ -102,7 +98,8 @@ impl Rig {
     }
 
     fn say(&mut self, channel: Option<&str>, status: Status) -> Vec<String> {
-        self.presence.update(channel, status, raw(&json!({})), raw(&json!("2026-01-01T00:00:00Z"))).unwrap();
+        let update = channel.into_iter().fold(Update::new(status), Update::channel);
+        self.presence.update(update, "2026-01-01T00:00:00Z").unwrap();
         self.said()
     }
 
@@ -256,16 +253,16 @@ fn a_client_that_says_nothing_of_itself_says_nothing_at_the_beginning_of_a_sessi
 #[test]
 fn what_nobody_would_take_is_refused_here_and_changes_nothing() {
     let mut rig = rig();
-    let stamp = || raw(&json!("now"));
-    let long = raw(&json!("x".repeat(4095)));
-    let error = rig.presence.update(None, Status::Online, long, stamp()).unwrap_err();
+    let online = || Update::new(Status::Online);
+    let long = online().metadata(&"x".repeat(4095)).unwrap();
+    let error = rig.presence.update(long, "now").unwrap_err();
     assert_eq!(error, PresenceError::Metadata(MetadataError::TooLarge { len: 4097, limit: 4096 }));
-    let error = rig.presence.update(Some("a\nb"), Status::Online, raw(&json!(1)), stamp()).unwrap_err();
+    let error = rig.presence.update(online().channel("a\nb"), "now").unwrap_err();
     assert!(matches!(error, PresenceError::Channel(_)));
     for n in 0..100 {
         rig.say(Some(&n.to_string()), Status::Online);
     }
-    let error = rig.presence.update(Some("100"), Status::Online, raw(&json!(1)), stamp()).unwrap_err();
+    let error = rig.presence.update(online().channel("100"), "now").unwrap_err();
     assert_eq!(error, PresenceError::TooManyChannels { limit: 100 });
     rig.say(Some("99"), Status::Away);
     rig.presence.handle_session_up(false);
@@ -313,6 +310,28 @@ fn of_a_server_that_has_begun_anew_members_have_its_grace_to_say_it_again() {
     assert_eq!(rig.pass(T), ["Left bob offline"]);
     assert_eq!((rig.here(), rig.presence.poll_timeout()), (vec!["ann away".to_owned()], None));
     assert_eq!(rig.state("new", 20, &[]), ["Left ann offline"], "the same run knows");
+}
+
+// [P-9]
+#[test]
+fn a_server_that_had_given_us_up_is_no_reason_to_tell_that_we_left() {
+    let mut rig = rig();
+    rig.say(None, Status::Online);
+    let mine = |status, version| member("me", "mine", status, version);
+    assert_eq!(
+        rig.state("r", 10, &[mine("online", 5), member("me", "other", "away", 6)]),
+        ["Joined me online"]
+    );
+    assert_eq!(rig.state("r", 20, &[]), ["Updated me online"], "the other device has left");
+    let mut again = mine("online", 21);
+    again["metadata"] = json!({ "v": 5 });
+    assert_eq!(rig.update(&again), [""; 0]);
+    assert_eq!(rig.pass(60 * T), [""; 0]);
+    assert_eq!(rig.state("r", 30, &[]), [""; 0]);
+    assert_eq!(rig.pass(10 * T), ["Left me offline"], "it does not take us any more");
+    rig.update(&mine("online", 31));
+    rig.say(None, Status::Offline);
+    assert_eq!(rig.state("r", 40, &[]), ["Left me offline"]);
 }
 
 // [P-5]
@@ -398,5 +417,5 @@ fn settings_out_of_their_range_are_named() {
     let error = says(PresenceOptions::default().user("")).unwrap_err();
     assert_eq!(error, "presence.user is \"\", allowed is 1 to 128 bytes without control characters");
     let error = says(PresenceOptions::default().max_members(0)).unwrap_err();
-    assert_eq!(error, "presence.max_members is 0, allowed is 1 or more");
+    assert_eq!(error, "presence.max_members is 0, allowed is 1..=1000000");
 }
