@@ -3,11 +3,17 @@
 //! Owns: the batch that is being collected. What is wrong with a message is told here, before it costs a write.
 //! On restart: the batch stays; a message that was being handled comes back to its sender as unknown.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::SystemTime};
 
 use actix::prelude::*;
 use actix_realtime_core::{
-    config::Config, delivery::Delivery, draft::Draft, hub::SubscriberId, outbox::Entry, report::Report,
+    config::Config,
+    delivery::Delivery,
+    draft::Draft,
+    hub::SubscriberId,
+    outbox::Entry,
+    presence::{Member, PresenceError},
+    report::Report,
     unnumbered::Class,
 };
 use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
@@ -18,12 +24,14 @@ use crate::{
     driver::{Later, Promise, Stamp, WallClock, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
     message::{
-        Connect, Disconnect, Flush, GetMetrics, Join, Leave, NetworkChanged, PendingCount, SendAll,
-        SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
+        Connect, Disconnect, Flush, GetMetrics, IsOnline, Join, LastSeen, Leave, NetworkChanged,
+        PendingCount, PresenceOf, SendAll, SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
+        UpdatePresence,
     },
     metrics::Metrics as MetricsActor,
     network::Network,
     outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
+    presence::{ChannelWanted, Presence},
     reply::{Reply, Sent, parts},
     sequencer::{SendUnnumbered, Unsent},
     subscribe::Subscribe,
@@ -80,6 +88,7 @@ pub(crate) struct Doors {
     pub(crate) supervisor: Addr<Supervisor>,
     pub(crate) auth: Addr<Auth>,
     pub(crate) events: Addr<Events>,
+    pub(crate) presence: Addr<Presence>,
     pub(crate) metrics: Addr<MetricsActor>,
     pub(crate) network: Addr<Network>,
 }
@@ -280,6 +289,10 @@ passed_on! {
     Unsubscribe => (), "client.Unsubscribe", |self, m| ask(&self.doors.events, m), ();
     PendingCount => u64, "client.PendingCount", |self, _m| ask(&self.doors.outbox, CountPending), 0;
     Flush => (), "client.Flush", |self, _m| ask(&self.doors.outbox, AwaitSettled), ();
+    UpdatePresence => Result<(), PresenceError>, "client.UpdatePresence", |self, m| ask(&self.doors.presence, m), Ok(());
+    PresenceOf => Vec<Member>, "client.PresenceOf", |self, m| ask(&self.doors.presence, m), Vec::new();
+    IsOnline => bool, "client.IsOnline", |self, m| ask(&self.doors.presence, m), false;
+    LastSeen => Option<SystemTime>, "client.LastSeen", |self, m| ask(&self.doors.presence, m), None;
     GetMetrics => Report, "client.GetMetrics", |self, m| ask(&self.doors.metrics, m), Report::default();
     Shutdown => ShutdownReport, "client.Shutdown", |self, m| self.shut_down(m), GONE;
 }
@@ -347,6 +360,7 @@ impl Handler<Join> for ClientActor {
     fn handle(&mut self, Join(channel): Join, _: &mut Context<Self>) -> Self::Result {
         failpoint!("client.Join");
         channel_name(&channel)?;
+        self.doors.presence.do_send(ChannelWanted(channel.clone(), true));
         self.doors.outbox.do_send(SetChannel(channel, true));
         Ok(())
     }
@@ -357,6 +371,7 @@ impl Handler<Leave> for ClientActor {
 
     fn handle(&mut self, Leave(channel): Leave, _: &mut Context<Self>) {
         failpoint!("client.Leave");
+        self.doors.presence.do_send(ChannelWanted(channel.clone(), false));
         self.doors.outbox.do_send(SetChannel(channel, false));
     }
 }

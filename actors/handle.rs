@@ -1,6 +1,11 @@
 //! The client as an application holds it: one line over each typed message.
 
-use std::{fmt, io, sync::Arc, thread, time::Duration};
+use std::{
+    fmt, io,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use actix::prelude::*;
 use actix_realtime_core::{
@@ -8,6 +13,7 @@ use actix_realtime_core::{
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     hub::{Filter, SubscriberId},
     network::{NetworkHint, NetworkMonitor},
+    presence::{Member, PresenceError},
     report::Report,
     store::Store,
     transport::Transport,
@@ -20,8 +26,9 @@ use crate::{
     driver::{BootClock, WallClock},
     events::Unsubscribe,
     message::{
-        Accepted, Connect, Disconnect, Flush, GetMetrics, Join, Leave, NetworkChanged, PendingCount, SendAll,
-        SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
+        Accepted, Connect, Disconnect, Flush, GetMetrics, IsOnline, Join, LastSeen, Leave, NetworkChanged,
+        PendingCount, PresenceOf, SendAll, SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
+        UpdatePresence,
     },
     subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
@@ -155,6 +162,30 @@ impl Client {
     /// No longer wants a channel: [`Leave`].
     pub fn leave(&self, channel: &str) {
         self.0.addr.do_send(Leave(channel.to_owned()));
+    }
+
+    /// Says how we are: [`UpdatePresence`].
+    ///
+    /// # Errors
+    /// [`PresenceError`] where nobody would take it; what was said before holds on then.
+    pub async fn update_presence(&self, update: UpdatePresence) -> Result<(), PresenceError> {
+        ask(&self.0.addr, update).await.unwrap_or(Ok(()))
+    }
+
+    /// Who is in this channel, or of those who are in none: [`PresenceOf`]. Of a client that has ended, nobody.
+    pub async fn presence_of<'a>(&self, channel: impl Into<Option<&'a str>>) -> Vec<Member> {
+        let channel = channel.into().map(str::to_owned);
+        ask(&self.0.addr, PresenceOf(channel)).await.unwrap_or_default()
+    }
+
+    /// Whether this user is in any channel of ours: [`IsOnline`].
+    pub async fn is_online(&self, user: &str) -> bool {
+        ask(&self.0.addr, IsOnline(user.to_owned())).await.unwrap_or_default()
+    }
+
+    /// When this user was seen last: [`LastSeen`].
+    pub async fn last_seen(&self, user: &str) -> Option<SystemTime> {
+        ask(&self.0.addr, LastSeen(user.to_owned())).await.flatten()
     }
 
     /// How many messages wait: [`PendingCount`]. Of a client that has ended, 0.

@@ -79,6 +79,7 @@ mod connection;
 mod delegate;
 mod heartbeat;
 mod network;
+mod presence;
 mod sequencer;
 
 mod events;
@@ -102,6 +103,9 @@ pub use actix_realtime_core::{
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
     metrics::Metrics,
     network::{NetworkHint, NetworkOptions},
+    presence::{
+        Change, Device, Member, MetadataError, PresenceChange, PresenceError, PresenceOptions, Status,
+    },
     report::{BUCKETS_MS, Histogram, Report, StateTimes},
     rotation::EndpointOptions,
     store::{LocalId, Verdict},
@@ -119,12 +123,13 @@ pub use self::{
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
     message::{
-        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, Join, Leave, NetworkChanged,
-        PendingCount, SendAll, SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
+        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, IsOnline, Join, LastSeen, Leave,
+        NetworkChanged, PendingCount, PresenceOf, SendAll, SendError, SendEvent, SetToken, Shutdown,
+        ShutdownReport, UpdatePresence,
     },
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
-        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, Subscribe,
+        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, Subscribe,
     },
 };
 

@@ -14,6 +14,7 @@ use actix_realtime_core::{
     event::{Event, Gap, Received, Rejection},
     hub::{Filter, Kind, SubscriberId},
     link::ConnectionState,
+    presence::PresenceChange,
     report::Report,
     store::LocalId,
 };
@@ -95,6 +96,9 @@ typed! {
     MessageRejected(Notice, Event::Rejected(rejection) => rejection, Rejection);
     /// The connection's state changed; dereferences to [`ConnectionState`]. The newest counts.
     ConnectionStateChanged(Connection, Event::Connection(state) => state, ConnectionState);
+    /// Somebody's presence has changed in a channel; dereferences to [`PresenceChange`]. Of each user in each channel the
+    /// newest counts, and a new subscriber is told first who is there.
+    PresenceChanged(Presence, Event::PresenceChanged(change) => change, PresenceChange);
     /// What is counted and measured changed; at most once a second. Dereferences to [`Report`].
     MetricsUpdated(Metrics, Event::Metrics(report) => report, Report);
 }
@@ -113,6 +117,7 @@ impl FromEvent for ClientEvent {
         Kind::Acked,
         Kind::Connection,
         Kind::Metrics,
+        Kind::Presence,
     ];
 
     fn from_event(event: HeldEvent) -> Option<Self> {
@@ -234,7 +239,6 @@ impl<M> Subscribe<M> {
 
 /// Subscribes one of the client's own actors: in batches, each counted as handled when its events are dropped. To be
 /// made once and sent again, as a clone, whenever the actor is started again.
-#[expect(dead_code, reason = "the actors that listen by themselves are yet to come")]
 pub(crate) fn internal(filter: Filter, recipient: &Recipient<EventBatch>) -> AddSubscriber {
     AddSubscriber { filter, sink: Arc::new(Batches(recipient.downgrade())), is_internal: true }
 }

@@ -46,6 +46,7 @@ pub(crate) enum ChildId {
     Sequencer,
     Delegate,
     Auth,
+    Presence,
     Connection,
     Heartbeat,
     Metrics,

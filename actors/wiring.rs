@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     network::Network,
     outbox::{self, Outbox},
+    presence::{self, Presence},
     sequencer::{self, Sequencer},
     supervisor::{self, ChildId, Supervisor},
 };
@@ -69,6 +70,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let (sequencer_slot, sequencer) = Slot::<Sequencer>::new();
     let (delegate_slot, delegate) = Slot::<Delegate>::new();
     let (auth_slot, auth) = Slot::<Auth>::new();
+    let (presence_slot, presence) = Slot::<Presence>::new();
     let (connection_slot, connection) = Slot::<Connection>::new();
     let (heartbeat_slot, heartbeat) = Slot::<Heartbeat>::new();
     let (metrics_slot, metrics) = Slot::<Metrics>::new();
@@ -123,7 +125,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             auth: auth.clone().recipient(),
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
-            pulses: Vec::new(),
+            pulses: vec![presence.clone().recipient()],
             observed: metrics.clone().recipient(),
         };
         child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(
@@ -144,6 +146,15 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             metrics: metrics.clone().recipient(),
         };
         child!(Auth, "auth", true, auth_slot, move || Auth::new(&config, has_delegate, doors, clock, seed));
+    }
+    {
+        let config = config.clone();
+        let doors = presence::Doors {
+            session: sequencer.clone(),
+            events: events.clone(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Presence, "presence", true, presence_slot, move || Presence::new(&config, doors, clock));
     }
     {
         let request = OpenRequest {
@@ -187,6 +198,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             supervisor: supervisor.clone(),
             auth: auth.clone(),
             events: events.clone(),
+            presence,
             metrics: metrics.clone(),
             network,
         };

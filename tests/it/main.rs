@@ -11,6 +11,8 @@ mod lifecycle;
 mod logs;
 mod metrics;
 mod network;
+mod presence;
+mod presence_node;
 mod receiving;
 mod secrets;
 mod sending;
