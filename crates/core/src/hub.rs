@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     event::Event,
     metrics::Metrics,
+    presence::is_for_ourselves,
     session::{Item, Items, Standing},
     store::{Cursor, Untold},
 };
@@ -329,8 +330,10 @@ impl Hub {
 
     /// Gives an event to everybody who is there, and holds nothing back for it.
     fn show(&mut self, event: Arc<Event>) {
-        let mut claimed = false;
-        for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants(&event)) {
+        let is_ours = is_for_ourselves(&event);
+        let mut claimed = is_ours;
+        let wants = |s: &&mut Subscriber| s.filter.wants(&event) && (s.is_internal || !is_ours);
+        for subscriber in self.subscribers.values_mut().filter(wants) {
             claimed |= !subscriber.is_internal;
             let is_bounded = !subscriber.is_internal;
             self.counts.ephemeral_missed += subscriber.ephemerals.push(Arc::clone(&event), is_bounded);

@@ -31,7 +31,12 @@ use self::{
     own::Own,
     room::{Before, Room},
 };
-use crate::{config::Config, draft::Draft, event::Received, metrics::Metrics};
+use crate::{
+    config::Config,
+    draft::Draft,
+    event::{Event, Received},
+    metrics::Metrics,
+};
 pub use actix_realtime_protocol::presence::{MetadataError, PRESENCE_STATE, PRESENCE_UPDATE, Status};
 
 /// Most users who have left and of whom it is known when they were seen.
@@ -53,6 +58,11 @@ pub enum Output {
     },
     /// To the application.
     Changed(PresenceChange),
+}
+
+/// Whether an event without a number is for this machine alone: the application is told of what has changed.
+pub(crate) fn is_for_ourselves(event: &Event) -> bool {
+    matches!(event, Event::Message(message) if *message.event == *PRESENCE_STATE)
 }
 
 /// The machine.
@@ -157,7 +167,8 @@ impl Presence {
         }
         let mut before = Before::new();
         if *message.event == *PRESENCE_STATE {
-            if let Some(page) = PresenceState::parse(&message.payload) {
+            if let Some(page) = PresenceState::parse(&message.payload).filter(|_| !self.own.is_at_baseline())
+            {
                 let room = self.rooms.entry(channel.clone()).or_default();
                 let speaks = self.own.is_there(channel.as_deref());
                 room.take_page(&page, now, self.max_members, speaks, &mut before);

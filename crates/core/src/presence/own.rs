@@ -152,6 +152,11 @@ impl Own {
         self.only.remove(channel);
     }
 
+    /// Whether the server is one that has no states: then whatever is called one is a peer's.
+    pub(super) fn is_at_baseline(&self) -> bool {
+        self.session == Some(false)
+    }
+
     /// Whether we say that we are in this channel.
     pub(super) fn is_there(&self, channel: Option<&str>) -> bool {
         let only = channel.and_then(|channel| self.only.get(channel));

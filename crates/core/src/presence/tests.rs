@@ -341,6 +341,7 @@ fn from_a_baseline_server_plain_updates_tell_and_the_peers_own_clock_says_which_
     rig.presence.handle_session_up(false);
     let plain = |status: &str, second: u64| json!({ "userId": "ann", "status": status, "lastSeen": format!("2026-01-01T00:00:{second:02}Z"), "metadata": null });
     assert_eq!(rig.update(&plain("online", 10)), ["Joined ann online"]);
+    assert_eq!(rig.state("r", 10, &[]), [""; 0], "it has no states, a peer said that");
     assert_eq!(rig.update(&plain("busy", 12)), ["Updated ann busy"]);
     assert_eq!(rig.update(&plain("offline", 11)), [""; 0], "a repeat after a reconnect");
     assert_eq!(rig.update(&json!({ "userId": "ann", "status": "away" })), ["Updated ann away"]);

@@ -9,6 +9,7 @@ use super::{Item, Items, Session, Standing};
 use crate::{
     event::{Event, Gap, GapReason, Received},
     metrics::Metrics,
+    presence::is_for_ourselves,
     store::{Cursor, Peer},
 };
 
@@ -122,6 +123,7 @@ impl Inbound {
         for item in &items {
             self.taken_bytes += item.event.as_ref().map_or(0, Event::len);
             match &item.event {
+                Some(event @ Event::Message(_)) if item.is_ephemeral && is_for_ourselves(event) => {}
                 Some(Event::Message(_)) => counts.received += 1,
                 Some(Event::Gap(_)) => counts.gaps += 1,
                 _ => {}

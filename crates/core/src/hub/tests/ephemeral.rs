@@ -100,6 +100,19 @@ fn one_of_the_client_s_own_actors_holds_the_cursor_back_like_any_other() {
     assert_eq!(rig.delivered, [(1, Some(1)), (2, Some(2))]);
 }
 
+// [P-4]
+#[test]
+fn the_state_of_presence_is_for_the_clients_own_actor_alone() {
+    let mut rig = rig();
+    rig.subscribe(ANN, stream());
+    rig.hub.subscribe_internal(BOB, stream());
+    rig.items(vec![
+        Item { cursor: None, is_ephemeral: true, ..message(7, "presence.state", None) },
+        message(1, "e", None),
+    ]);
+    assert_eq!((rig.got(ANN), rig.got(BOB)), (vec!["1"], vec!["7", "1"]));
+}
+
 // [D-9]
 #[test]
 fn one_of_the_clients_own_actors_misses_no_ephemeral_event() {
