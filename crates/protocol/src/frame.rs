@@ -186,6 +186,9 @@ pub struct ResumeResponse<'a> {
     /// Longest frame that the server takes, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_frame: Option<u64>,
+    /// Most events that the server asks for in a second (D-7).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rate: Option<u64>,
     /// How often the server sends `pos`, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<u64>,

@@ -16,6 +16,9 @@ pub struct Config {
     /// Most messages of one connection that wait to be stored; 1,024 by default, which is also the most that takes
     /// effect: the window of keys is made for it (D-4). Past it the connection is not read.
     pub max_in_flight: u32,
+    /// Most events in a second that a client is asked for (D-7), those that it sends again included; 1 and more, none by
+    /// default. It is a word to clients of this protocol, and not enforced.
+    pub max_rate: Option<u32>,
     /// Most channels of one session; 100 by default.
     pub max_channels: usize,
     /// Most events that are read for a session at a time; 1,000 by default.
@@ -67,6 +70,7 @@ impl Default for Config {
         Self {
             max_frame: limits::MAX_FRAME,
             max_in_flight: limits::MAX_IN_FLIGHT,
+            max_rate: None,
             max_channels: limits::MAX_CHANNELS,
             replay_page: limits::REPLAY_PAGE,
             max_unacked: 16_384,
@@ -121,6 +125,7 @@ impl Config {
             ("max_channels", self.max_channels),
             ("replay_page", self.replay_page),
             ("max_unacked", self.max_unacked as usize),
+            ("max_rate", self.max_rate.unwrap_or(u32::MAX) as usize),
         ];
         let times = [
             ("first_frame", self.first_frame),
@@ -201,6 +206,7 @@ mod tests {
         assert_eq!(says(|_| {}), Ok(()));
         assert_eq!(says(|c| c.max_frame = 100), error("max_frame is 100, it must be 4096 to 16777216 bytes"));
         assert_eq!(says(|c| c.replay_page = 0), error("replay_page is 0, it must be at least 1"));
+        assert_eq!(says(|c| c.max_rate = Some(0)), error("max_rate is 0, it must be at least 1"));
         assert_eq!(says(|c| c.silence = Duration::ZERO), error("silence is 0ns, it must be 10ms to 86400s"));
         assert_eq!(
             says(|c| c.rates.bytes = Some(crate::Rate { per_second: 1, burst: 1 })),

@@ -66,6 +66,7 @@ pub(crate) struct State {
     refuse: Option<OpenError>,
     pub(crate) tokens: Tokens,
     hold_acks: bool,
+    max_rate: Option<u64>,
     silent: bool,
     wakers: Vec<Waker>,
 }
@@ -219,6 +220,11 @@ impl ScriptedServer {
         if !hold && state.live && mark > 0 {
             state.say(vec![encode::ack(mark, true).into()]);
         }
+    }
+
+    /// Asks for at most so many events in a second (D-7), from the next resume on.
+    pub fn set_max_rate(&self, max_rate: Option<u64>) {
+        self.state().max_rate = max_rate;
     }
 
     /// Refuses links from now on with this error; none: accepts them again.
@@ -416,6 +422,7 @@ impl State {
             pos: Some((&*self.pos(received)).into()),
             seq: Some(received),
             recovered: Some(recovered),
+            max_rate: self.max_rate,
             ..Default::default()
         })
     }

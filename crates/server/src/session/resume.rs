@@ -210,6 +210,7 @@ impl Session {
             refused: resuming.refused.iter().map(|channel| (&**channel).into()).collect(),
             max_inflight: Some(config.in_flight() as u64),
             max_frame: Some(config.told_max_frame() as u64),
+            max_rate: config.max_rate.map(u64::from),
             heartbeat_ms: Some(millis(config.heartbeat)),
             token_expires_in_ms: self.renewal.left_ms(now),
             // Keys go by count and not by time (D-4).

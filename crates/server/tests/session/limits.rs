@@ -249,3 +249,15 @@ fn a_flood_of_pings_without_reading_is_not_answered_without_end() {
         served.await.unwrap();
     });
 }
+
+// [D-7]
+#[test]
+fn a_client_is_told_how_many_events_a_second_it_is_asked_for_where_that_is_set() {
+    virtually(async {
+        for max_rate in [None, Some(50)] {
+            let server = Server::configured(|config| config.max_rate = max_rate).await;
+            let answer = server.connect("alice").await.resume(resume("a", "i")).await;
+            assert_eq!(answer["max_rate"], json!(max_rate));
+        }
+    });
+}
