@@ -149,7 +149,7 @@ impl ClientActor {
         match draft.chosen_delivery().unwrap_or(default) {
             Delivery::BestEffortOrdered => Some(Class::BestEffort),
             Delivery::AtMostOnce => Some(Class::AtMostOnce),
-            Delivery::Ephemeral => Some(Class::Ephemeral { key: draft.latest_key() }),
+            Delivery::Ephemeral => Some(Class::Ephemeral),
             // Whatever else there will be is not promised less.
             Delivery::AtLeastOnce | _ => None,
         }

@@ -103,6 +103,7 @@ pub use actix_realtime_core::{
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
     metrics::Metrics,
     network::{NetworkHint, NetworkOptions},
+    pace::{PaceOptions, Throttle},
     presence::{
         Change, Device, Member, MetadataError, PresenceChange, PresenceError, PresenceOptions, Status,
     },

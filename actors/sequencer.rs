@@ -249,6 +249,7 @@ impl Handler<HubSaid> for Sequencer {
 
     fn handle(&mut self, said: HubSaid, _: &mut Context<Self>) {
         failpoint!("sequencer.HubSaid");
+        self.machine.handle_time(now());
         match said {
             HubSaid::Standing(standing) => self.machine.handle_standing(standing, now()),
             HubSaid::Delivered { handled, bytes, cursor } => {
@@ -294,8 +295,9 @@ impl Handler<SendUnnumbered> for Sequencer {
 
     fn handle(&mut self, SendUnnumbered(messages): SendUnnumbered, _: &mut Context<Self>) {
         failpoint!("sequencer.SendUnnumbered");
+        self.machine.handle_time(now());
         for Unsent { draft, class, body, reply } in messages {
-            let sent = match self.machine.handle_unnumbered(class, body) {
+            let sent = match self.machine.handle_unnumbered(&draft, class, body) {
                 Ok(()) => Ok(Accepted::unnumbered(&draft)),
                 Err(refusal) => Err(SendError::of_unnumbered(refusal, draft)),
             };
@@ -308,8 +310,10 @@ impl Handler<SendUnnumbered> for Sequencer {
 impl Handler<SendEphemeral> for Sequencer {
     type Result = ();
 
-    fn handle(&mut self, SendEphemeral { key, mut draft }: SendEphemeral, _: &mut Context<Self>) {
+    fn handle(&mut self, SendEphemeral { key, draft }: SendEphemeral, _: &mut Context<Self>) {
         failpoint!("sequencer.SendEphemeral");
+        self.machine.handle_time(now());
+        let mut draft = draft.latest_under(&key);
         // The server would end the link for it.
         if let Err(error) = draft.check() {
             return tracing::warn!(%error, event = draft.event(), "an ephemeral message cannot be sent");
@@ -318,7 +322,7 @@ impl Handler<SendEphemeral> for Sequencer {
         let mut body = String::new();
         draft.write_body(&mut body, self.stamp.now());
         // Never refused.
-        let _ = self.machine.handle_unnumbered(Class::Ephemeral { key }, body.into());
+        let _ = self.machine.handle_unnumbered(&draft, Class::Ephemeral, body.into());
         self.drain();
     }
 }

@@ -11,6 +11,7 @@ mod lifecycle;
 mod logs;
 mod metrics;
 mod network;
+mod pace;
 mod presence;
 mod presence_node;
 mod receiving;

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use crate::{
     auth::AuthOptions, delivery::DeliveryOptions, endpoint::Endpoint, network::NetworkOptions,
-    presence::PresenceOptions, rotation::EndpointOptions, transport::LinkLimits,
+    pace::PaceOptions, presence::PresenceOptions, rotation::EndpointOptions, transport::LinkLimits,
 };
 
 /// First delay of the backoff curve: 1 s, as in the original.
@@ -85,6 +85,7 @@ pub struct Config {
     pub(crate) commit_interval: Duration,
     pub(crate) link: LinkLimits,
     pub(crate) delivery: DeliveryOptions,
+    pub(crate) pace: PaceOptions,
     pub(crate) panic_budget: u32,
     pub(crate) panic_window: Duration,
     pub(crate) connect_on_start: bool,
@@ -252,6 +253,7 @@ impl ConfigBuilder {
                 commit_interval: DEFAULT_COMMIT_INTERVAL,
                 link: LinkLimits::default(),
                 delivery: DeliveryOptions::default(),
+                pace: PaceOptions::default(),
                 panic_budget: DEFAULT_PANIC_BUDGET,
                 panic_window: DEFAULT_PANIC_WINDOW,
                 connect_on_start: true,
@@ -299,6 +301,8 @@ impl ConfigBuilder {
         commit_interval: Duration;
         /// The delivery classes: which one is the default, and what they may hold in memory (D-8).
         delivery: DeliveryOptions;
+        /// How fast the client may speak: a rate, and events that are sent less often than they are said (D-7, D-8).
+        pace: PaceOptions;
         /// Panics of actors within `panic_window` that are survived; one more, and the client fails. Default 5.
         panic_budget: u32;
         /// See `panic_budget`. Default 60 s; 1 s to 1 h.
@@ -442,6 +446,7 @@ impl ConfigBuilder {
             let value = config.max_unhandled_bytes;
             return Err(ConfigError::range("max_unhandled_bytes", value, "1024..=1073741824"));
         }
+        config.pace.validate()?;
         if config.outbox_messages == 0 {
             return Err(ConfigError::range("outbox_messages", 0, "1 or more"));
         }

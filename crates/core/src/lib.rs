@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod network;
 pub mod numbering;
 pub mod outbox;
+pub mod pace;
 pub mod presence;
 mod refusal;
 pub mod report;

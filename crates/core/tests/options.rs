@@ -1,11 +1,12 @@
 //! `docs/configuration.md` says what the code does about the options that have a table of their own.
 #![expect(clippy::panic, reason = "a test helper fails its test")]
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use actix_realtime_core::{
     config::{Config, ConfigBuilder, ConfigError},
     delivery::{Delivery, DeliveryOptions},
+    pace::{PaceOptions, Throttle},
     presence::PresenceOptions,
 };
 
@@ -91,4 +92,23 @@ fn the_page_has_each_option_of_presence() {
     let (default, range) =
         ("the client's id where you chose one, else none", "1 to 128 bytes without control characters");
     assert_eq!(page("PresenceOptions"), [row, ("user".to_owned(), default.to_owned(), range.to_owned())]);
+}
+
+#[test]
+fn the_page_has_each_option_of_the_pace() {
+    assert_eq!(PaceOptions::default(), PaceOptions { max_rate: None, throttles: vec![] });
+    let rate =
+        |config: ConfigBuilder, max_rate| config.pace(PaceOptions { max_rate, ..PaceOptions::default() });
+    let good = |value| is_in_range(|config| rate(config, value), "max_rate");
+    assert!(good(None) && good(Some(1)) && good(Some(1_000_000)) && !good(Some(0)) && !good(Some(1_000_001)));
+    let throttles = |interval, count| {
+        let throttles = vec![Throttle { event: "cursor".to_owned(), interval }; count];
+        is_in_range(|c| c.pace(PaceOptions { throttles, ..PaceOptions::default() }), "throttles")
+    };
+    let (least, most) = (Duration::from_millis(1), Duration::from_secs(3600));
+    assert!(throttles(least, 1024) && throttles(most, 1) && !throttles(least, 1025));
+    assert!(!throttles(Duration::ZERO, 1) && !throttles(most + least, 1));
+    let row = |name: &str, range: &str| (name.to_owned(), "none".to_owned(), range.to_owned());
+    let range = format!("at most 1024, each of {least:?} to {most:?}");
+    assert_eq!(page("PaceOptions"), [row("max_rate", "1 to 1000000"), row("throttles", &range)]);
 }

@@ -6,6 +6,7 @@
 
 mod inbound;
 mod outbound;
+mod pace;
 mod renewal;
 mod resume;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use actix_realtime_protocol::{
 use bytestring::ByteString;
 
 pub use self::renewal::{Hidden, TokenNews};
-use self::{inbound::Inbound, outbound::Outbound};
+use self::{inbound::Inbound, outbound::Outbound, pace::Pace};
 use crate::{
     config::Config,
     event::Event,
@@ -176,6 +177,7 @@ pub struct Session {
     inbound: Inbound,
     outbound: Outbound,
     unnumbered: Unnumbered,
+    pace: Pace,
     unknown_errors: BTreeMap<LocalId, u32>,
     reading: bool,
     progressed: bool,
@@ -206,6 +208,7 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::new(config.link.max_frame),
             unnumbered: Unnumbered::new(&config.delivery),
+            pace: Pace::new(&config.pace),
             unknown_errors: BTreeMap::new(),
             reading: true,
             progressed: false,
@@ -238,10 +241,11 @@ impl Session {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.link {
+        let resume = match &self.link {
             Some(Link { phase: Phase::Resuming { until, .. }, .. }) => Some(*until),
             _ => None,
-        }
+        };
+        resume.into_iter().chain(self.pace.poll_timeout()).min()
     }
 
     /// The counters since the last call.
@@ -482,6 +486,13 @@ impl Session {
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.handle_time(now);
+        self.release_throttled(now);
+        if self.pace.is_due(now) {
+            self.send_latest();
+            self.pull();
+            self.send_best_effort();
+        }
         if let Some(Link { phase: Phase::Resuming { until, .. }, .. }) = &self.link
             && now >= *until
         {

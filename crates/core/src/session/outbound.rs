@@ -128,9 +128,16 @@ impl Session {
         let Some(Link { generation, phase: Phase::Live { .. } }) = &self.link else { return };
         let out = &mut self.outbound;
         let room = out.max_in_flight.saturating_sub(out.window.len());
-        if !out.pulling && room > 0 && out.has_room() {
+        if out.pulling || room == 0 || !out.has_room() {
+            return;
+        }
+        let available = self.pace.available();
+        // What waits beside it is not to wait for ever.
+        let share = if self.unnumbered.is_empty() { available } else { available.div_ceil(2) };
+        if share > 0 {
             out.pulling = true;
-            let pull = Pull { generation: *generation, from: out.next, messages: room, bytes: PAGE_BYTES };
+            let messages = room.min(share);
+            let pull = Pull { generation: *generation, from: out.next, messages, bytes: PAGE_BYTES };
             self.outputs.push_back(Output::Pull(pull));
         }
     }
@@ -167,6 +174,7 @@ impl Session {
         if let (Some(now), Some((_, last)), false) = (self.now, page.rows.last(), ends.is_empty()) {
             self.outbound.timed.push_back((last.id, now));
         }
+        self.pace.spend(ends.len());
         // One buffer for the page: each frame is a slice of it.
         let text = ByteString::from(text);
         let mut begin = 0;

@@ -162,6 +162,7 @@ impl Session {
             Some(_) | None => None,
         };
         self.outbound.limit(self.window, response.max_inflight, response.max_frame);
+        self.pace.limit(response.max_rate);
         let begin = Begin {
             peer: Peer::Proto2,
             start: Some(start.clone()),
@@ -250,6 +251,7 @@ impl Session {
         }
         if peer == Peer::Baseline {
             self.outbound.limit(self.window, None, None);
+            self.pace.limit(None);
         }
         self.had_session = true;
         self.renews = in_band;

@@ -30,6 +30,10 @@ impl BestEffort {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     pub(super) fn pop(&mut self) -> Option<ByteString> {
         let body = self.queue.pop_front()?;
         self.bytes -= body.len();

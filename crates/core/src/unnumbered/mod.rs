@@ -13,17 +13,14 @@ use self::{best_effort::BestEffort, latest::Latest};
 use crate::{delivery::DeliveryOptions, metrics::Metrics};
 
 /// Which of them it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Held in order, sent once.
     BestEffort,
     /// Sent now or refused now.
     AtMostOnce,
-    /// Only the newest under this key counts.
-    Ephemeral {
-        /// Whatever the sender says belongs together.
-        key: String,
-    },
+    /// Only the newest under its key counts.
+    Ephemeral,
 }
 
 /// Why a message was not taken. Nothing of it was sent, and nothing is held.
@@ -91,6 +88,12 @@ impl Unnumbered {
     /// The session is over: what was only for now is dropped.
     pub fn drop_latest(&mut self, counts: &mut Metrics) {
         counts.unnumbered_dropped += self.latest.clear();
+    }
+
+    /// Whether nothing waits in order.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.best_effort.is_empty()
     }
 
     /// The body of the next ephemeral message.

@@ -6,6 +6,7 @@ mod holes;
 mod hostile;
 mod inbound;
 mod outbound;
+mod pace;
 mod renewal;
 mod resuming;
 mod unnumbered;

@@ -3,19 +3,37 @@
 use super::*;
 use crate::{
     delivery::DeliveryOptions,
+    draft::Draft,
     unnumbered::{Class, Refusal},
 };
 
+/// A message of this event; the session looks at its names, and has the rest in the body.
+pub(super) fn draft(event: &str) -> Draft {
+    Draft::new(event, &0).unwrap()
+}
+
 impl Rig {
-    fn say(&mut self, class: Class, n: usize) -> Result<(), Refusal> {
+    fn say_under(&mut self, key: &str, class: Class, n: usize) -> Result<(), Refusal> {
+        let draft = draft("cursor").latest_under(key);
         let body = format!(r#","idempotency_key":"k","event":"cursor","timestamp":"now","payload":{n}}}"#);
-        let taken = self.session.handle_unnumbered(class, body.into());
+        let taken = self.session.handle_unnumbered(&draft, class, body.into());
         self.drain();
         taken
     }
 
-    fn ephemeral(&mut self, key: &str, n: usize) {
-        assert_eq!(self.say(Class::Ephemeral { key: key.to_owned() }, n), Ok(()));
+    pub(super) fn say(&mut self, class: Class, n: usize) -> Result<(), Refusal> {
+        self.say_under("", class, n)
+    }
+
+    fn say_long(&mut self, class: Class) -> Result<(), Refusal> {
+        let body = format!(r#","event":"e","payload":"{}"}}"#, "x".repeat(1024));
+        let taken = self.session.handle_unnumbered(&draft("e"), class, body.into());
+        self.drain();
+        taken
+    }
+
+    pub(super) fn ephemeral(&mut self, key: &str, n: usize) {
+        assert_eq!(self.say_under(key, Class::Ephemeral, n), Ok(()));
     }
 
     /// Fills the link: nothing of it is written.
@@ -24,13 +42,13 @@ impl Rig {
         self.drain();
     }
 
-    fn written(&mut self, bytes: usize) {
+    pub(super) fn written(&mut self, bytes: usize) {
         self.session.handle_written(self.generation, bytes);
         self.drain();
     }
 
     /// The payloads of the messages without a number that went to the link.
-    fn unnumbered(&self) -> Vec<String> {
+    pub(super) fn unnumbered(&self) -> Vec<String> {
         let payload = |frame: &String| match decode(frame, &Limits::default()) {
             Ok(Frame::Event(event)) if event.seq.is_none() => Some(event.payload?.to_string()),
             _ => None,
@@ -116,9 +134,7 @@ fn what_is_too_large_for_the_server_is_dropped_and_counted() {
     rig.up();
     rig.hear(answer(0, r#","max_frame":1024"#));
     rig.proceed();
-    let body = format!(r#","event":"e","payload":"{}"}}"#, "x".repeat(1024));
-    let class = Class::Ephemeral { key: "a".to_owned() };
-    assert_eq!(rig.session.handle_unnumbered(class, body.into()), Ok(()));
+    assert_eq!(rig.say_long(Class::Ephemeral), Ok(()));
     rig.ephemeral("b", 1);
     assert_eq!(rig.unnumbered(), ["1"]);
     assert_eq!(rig.session.take_counts().unnumbered_dropped, 1);
@@ -192,8 +208,7 @@ fn a_message_of_at_most_once_is_sent_now_or_refused_now() {
     rig.hear(answer(0, r#","max_frame":1024"#));
     rig.proceed();
     assert_eq!(rig.say(Class::AtMostOnce, 3), Ok(()));
-    let long = format!(r#","event":"e","payload":"{}"}}"#, "x".repeat(1024));
-    let refused = rig.session.handle_unnumbered(Class::AtMostOnce, long.into());
+    let refused = rig.say_long(Class::AtMostOnce);
     assert!(matches!(refused, Err(Refusal::TooLarge { bytes: 1082, limit: 1024 })), "{refused:?}");
     rig.fill();
     assert_eq!(rig.say(Class::AtMostOnce, 4), Err(Refusal::Busy { retry_after: None }));
