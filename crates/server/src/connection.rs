@@ -127,9 +127,10 @@ impl<C: Carrier> Connection<C> {
             taken += heard;
             busy |= heard > 0;
             busy |= self.obey(now);
-            busy |= self.read_log(now);
+            // First: a long replay leaves no room behind it.
             self.relay();
             busy |= self.tell_presence();
+            busy |= self.read_log(now);
             busy |= self.write(cx, now);
             if self.over {
                 return Poll::Ready(());
