@@ -183,7 +183,6 @@ pub struct Session {
     progressed: bool,
     outputs: VecDeque<Output>,
     counts: Metrics,
-    now: Option<Instant>,
 }
 
 impl Session {
@@ -214,7 +213,6 @@ impl Session {
             progressed: false,
             outputs: VecDeque::new(),
             counts: Metrics::default(),
-            now: None,
         }
     }
 
@@ -251,11 +249,6 @@ impl Session {
     /// The counters since the last call.
     pub fn take_counts(&mut self) -> Metrics {
         std::mem::take(&mut self.counts)
-    }
-
-    /// It is this time: for measuring alone, nothing is decided by it.
-    pub const fn handle_time(&mut self, now: Instant) {
-        self.now = Some(now);
     }
 
     /// A link is up. Its generation is higher than that of every link before it.

@@ -171,7 +171,7 @@ impl Session {
             self.outbound.handed_ever = self.outbound.handed_ever.max(row.id);
         }
         self.counts.sent += ends.len() as u64;
-        if let (Some(now), Some((_, last)), false) = (self.now, page.rows.last(), ends.is_empty()) {
+        if let (Some(now), Some((_, last)), false) = (self.pace.now(), page.rows.last(), ends.is_empty()) {
             self.outbound.timed.push_back((last.id, now));
         }
         self.pace.spend(ends.len());
@@ -238,8 +238,9 @@ impl Session {
     /// Only prefixes are retired (S-0).
     fn settle(&mut self) {
         if let Some(through) = self.outbound.settle_front() {
+            let now = self.pace.now();
             while let Some((_, at)) = self.outbound.timed.front().filter(|(last, _)| *last <= through) {
-                let took = self.now.map(|now| now.saturating_duration_since(*at));
+                let took = now.map(|now| now.saturating_duration_since(*at));
                 took.into_iter().for_each(|took| self.outbound.latency.record(took));
                 self.outbound.timed.pop_front();
             }

@@ -68,7 +68,7 @@ impl Pace {
 }
 
 impl Session {
-    /// The time of whatever is said to the session next. Only what is to be paced looks at it.
+    /// The time of whatever is said to the session next: for what is paced, and what is measured.
     pub const fn handle_time(&mut self, now: Instant) {
         self.pace.now = Some(now);
     }
