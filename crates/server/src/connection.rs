@@ -48,6 +48,8 @@ pub(crate) struct Connection<C> {
     carrier: C,
     session: Session,
     attendance: Attendance,
+    /// It was presence's turn, and is the log's.
+    told_presence: bool,
     /// What the log is doing for the session; it asks for one thing at a time.
     call: Option<LocalBoxFuture<Reply>>,
     page: Option<PageRead>,
@@ -85,6 +87,7 @@ impl<C: Carrier> Connection<C> {
         Self {
             session: Session::new(Arc::clone(&node.rules), principal, anonymous, seed, now),
             attendance: Attendance::new(Arc::clone(&node), Arc::clone(&slot)),
+            told_presence: false,
             node,
             slot,
             carrier,
@@ -426,6 +429,21 @@ impl<C: Carrier> Connection<C> {
         busy
     }
 
+    /// One frame, where there is room for it; then it is the log's turn, or a state of many would keep it waiting.
+    fn tell_presence(&mut self) -> bool {
+        if std::mem::take(&mut self.told_presence) {
+            return true;
+        }
+        if self.session.takes_relays()
+            && self.carrier.backlog() < HIGH_WATER
+            && let Some(frame) = self.attendance.next()
+        {
+            self.carrier.say(frame);
+            self.told_presence = true;
+        }
+        self.told_presence
+    }
+
     /// Shows what others say without a number, as long as there is room for it (D-8).
     fn relay(&mut self) {
         while self.relaying && self.closing.is_none() && self.carrier.backlog() < HIGH_WATER {
@@ -436,19 +454,6 @@ impl<C: Carrier> Connection<C> {
                 None => self.relaying = false,
             }
         }
-    }
-
-    /// As long as there is room for it. Relayed frames may be dropped; of this, what is newest is told later.
-    fn tell_presence(&mut self) -> bool {
-        let mut busy = false;
-        while self.session.takes_relays()
-            && self.carrier.backlog() < HIGH_WATER
-            && let Some(frame) = self.attendance.next()
-        {
-            self.carrier.say(frame);
-            busy = true;
-        }
-        busy
     }
 
     fn page_of(&self, read: Read) -> LocalBoxFuture<Result<Page, ReadError>> {
