@@ -17,13 +17,11 @@ use crate::{
     Config,
     log::{Batch, Bounds, Follower, LogEvent, Membership, Page, Place, Read, SessionKey},
     presence::Stirred,
+    relays::Relays,
 };
 
 /// Most batches that are looked through at a time.
 const SCAN: usize = 256;
-
-/// Most relayed frames that wait for one connection; beyond, the oldest are dropped, as they are never stored (D-8).
-const MAX_RELAYS: usize = 256;
 
 /// Most receipts of baseline clients that a node remembers.
 const MAX_RECEIPTS: usize = 100_000;
@@ -64,7 +62,7 @@ impl Signals {
 pub(crate) struct Slot {
     id: u64,
     signals: AtomicU8,
-    relays: Mutex<VecDeque<ByteString>>,
+    relays: Mutex<Relays>,
     /// Where presence has changed.
     pub(crate) stirred: Stirred,
     waker: AtomicWaker,
@@ -94,17 +92,11 @@ impl Slot {
     }
 
     pub(crate) fn next_relay(&self) -> Option<ByteString> {
-        lock(&self.relays).pop_front()
+        lock(&self.relays).pop()
     }
 
     fn relay(&self, frame: &ByteString) {
-        let mut relays = lock(&self.relays);
-        // The newest counts most.
-        if relays.len() >= MAX_RELAYS {
-            relays.pop_front();
-        }
-        relays.push_back(frame.clone());
-        drop(relays);
+        lock(&self.relays).push(frame.clone());
         self.signal(Signal::Relay);
     }
 }

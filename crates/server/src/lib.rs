@@ -41,6 +41,7 @@ mod position;
 mod presence;
 mod principal;
 mod rates;
+mod relays;
 mod renew;
 mod session;
 mod socketio;

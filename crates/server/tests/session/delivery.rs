@@ -215,7 +215,8 @@ fn events_that_are_not_stored_are_dropped_for_a_client_that_does_not_read() {
         while slow.next_of("event").await["idempotency_key"] != "last" {
             shown += 1;
         }
-        assert!((1..10).contains(&shown), "{shown} of 100 waited for it");
+        // What its link holds, and a megabyte.
+        assert!((1..30).contains(&shown), "{shown} of 100 waited for it");
     });
 }
 
