@@ -94,6 +94,7 @@ mod wiring;
 
 pub use actix_realtime_core::{
     auth::{AuthDelegate, AuthError, AuthOptions, BoxFuture, Token},
+    batch::BatchOptions,
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     delivery::{Delivery, DeliveryOptions},
     draft::DraftError,

@@ -5,6 +5,7 @@
 mod actor;
 mod auth;
 mod auth_sockets;
+mod batches;
 mod classes;
 mod inbox;
 mod lifecycle;

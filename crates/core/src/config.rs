@@ -6,8 +6,9 @@ use actix_realtime_protocol::{Key, NameError, channel_name, limits};
 use secrecy::SecretString;
 
 use crate::{
-    auth::AuthOptions, delivery::DeliveryOptions, endpoint::Endpoint, network::NetworkOptions,
-    pace::PaceOptions, presence::PresenceOptions, rotation::EndpointOptions, transport::LinkLimits,
+    auth::AuthOptions, batch::BatchOptions, delivery::DeliveryOptions, endpoint::Endpoint,
+    network::NetworkOptions, pace::PaceOptions, presence::PresenceOptions, rotation::EndpointOptions,
+    transport::LinkLimits,
 };
 
 /// First delay of the backoff curve: 1 s, as in the original.
@@ -86,6 +87,7 @@ pub struct Config {
     pub(crate) link: LinkLimits,
     pub(crate) delivery: DeliveryOptions,
     pub(crate) pace: PaceOptions,
+    pub(crate) batch: BatchOptions,
     pub(crate) panic_budget: u32,
     pub(crate) panic_window: Duration,
     pub(crate) connect_on_start: bool,
@@ -254,6 +256,7 @@ impl ConfigBuilder {
                 link: LinkLimits::default(),
                 delivery: DeliveryOptions::default(),
                 pace: PaceOptions::default(),
+                batch: BatchOptions::default(),
                 panic_budget: DEFAULT_PANIC_BUDGET,
                 panic_window: DEFAULT_PANIC_WINDOW,
                 connect_on_start: true,
@@ -303,6 +306,8 @@ impl ConfigBuilder {
         delivery: DeliveryOptions;
         /// How fast the client may speak: a rate, and events that are sent less often than they are said (D-7, D-8).
         pace: PaceOptions;
+        /// Whether messages wait for others, to go together (D-10).
+        batch: BatchOptions;
         /// Panics of actors within `panic_window` that are survived; one more, and the client fails. Default 5.
         panic_budget: u32;
         /// See `panic_budget`. Default 60 s; 1 s to 1 h.
@@ -447,6 +452,7 @@ impl ConfigBuilder {
             return Err(ConfigError::range("max_unhandled_bytes", value, "1024..=1073741824"));
         }
         config.pace.validate()?;
+        config.batch.validate()?;
         if config.outbox_messages == 0 {
             return Err(ConfigError::range("outbox_messages", 0, "1 or more"));
         }

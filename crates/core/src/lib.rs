@@ -5,6 +5,7 @@
 //! that drive them only move messages.
 
 pub mod auth;
+pub mod batch;
 pub mod config;
 pub mod delivery;
 pub mod draft;

@@ -4,6 +4,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use actix_realtime_core::{
+    batch::BatchOptions,
     config::{Config, ConfigBuilder, ConfigError},
     delivery::{Delivery, DeliveryOptions},
     pace::{PaceOptions, Throttle},
@@ -111,4 +112,19 @@ fn the_page_has_each_option_of_the_pace() {
     let row = |name: &str, range: &str| (name.to_owned(), "none".to_owned(), range.to_owned());
     let range = format!("at most 1024, each of {least:?} to {most:?}");
     assert_eq!(page("PaceOptions"), [row("max_rate", "1 to 1000000"), row("throttles", &range)]);
+}
+
+#[test]
+fn the_page_has_each_option_of_batches() {
+    let default = BatchOptions::default();
+    let size = row("batch_size", default.batch_size, (0, 1024), &[1025], |config, batch_size| {
+        config.batch(BatchOptions { batch_size, ..BatchOptions::default() })
+    });
+    let (least, most) = (Duration::from_millis(1), Duration::from_secs(10));
+    let outside = [Duration::ZERO, most + least];
+    let interval =
+        row("batch_interval", default.batch_interval, (least, most), &outside, |config, interval| {
+            config.batch(BatchOptions { batch_interval: interval, ..BatchOptions::default() })
+        });
+    assert_eq!(page("BatchOptions"), [size, interval]);
 }

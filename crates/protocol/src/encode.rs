@@ -270,18 +270,25 @@ pub fn auth_refreshed(expires_in_ms: Option<u64>) -> String {
         }
     })
 }
+const BATCH_BEGIN: &str = r#"{"type":"batch","frames":["#;
+const BATCH_END: &str = "]}";
+
+/// Bytes of a `batch` frame beside its frames.
+pub const BATCH_ENVELOPE: usize = BATCH_BEGIN.len() + BATCH_END.len();
+/// Bytes that a `batch` frame adds for each of its frames, at most.
+pub const BATCH_SEPARATOR: usize = 1;
 
 /// A `batch` frame of frames that are encoded already (D-10).
 #[must_use]
 pub fn batch<'a>(frames: impl IntoIterator<Item = &'a str>) -> String {
-    let mut out = String::from(r#"{"type":"batch","frames":["#);
+    let mut out = String::from(BATCH_BEGIN);
     for (n, frame) in frames.into_iter().enumerate() {
         if n > 0 {
             out.push(',');
         }
         out.push_str(frame);
     }
-    out.push_str("]}");
+    out.push_str(BATCH_END);
     out
 }
 

@@ -23,6 +23,8 @@ pub const MAX_SEQ: u64 = (1 << 53) - 1;
 pub const MAX_IN_FLIGHT: u32 = 1024;
 /// Most channels of one session.
 pub const MAX_CHANNELS: usize = 100;
+/// Longest `batch` frame that we put together, in bytes (D-10): beyond, there is nothing left to save.
+pub const MAX_BATCH: usize = 16 * 1024;
 /// Most events that a server replays in one page.
 pub const REPLAY_PAGE: usize = 1000;
 /// A new connection's first frame must arrive within this many milliseconds.

@@ -19,6 +19,8 @@ pub struct Config {
     /// Most events in a second that a client is asked for (D-7), those that it sends again included; 1 and more, none by
     /// default. It is a word to clients of this protocol, and not enforced.
     pub max_rate: Option<u32>,
+    /// Whether `batch` frames are taken from clients that offer them, and sent to those (D-10); true by default.
+    pub batches: bool,
     /// Most channels of one session; 100 by default.
     pub max_channels: usize,
     /// Most events that are read for a session at a time; 1,000 by default.
@@ -71,6 +73,7 @@ impl Default for Config {
             max_frame: limits::MAX_FRAME,
             max_in_flight: limits::MAX_IN_FLIGHT,
             max_rate: None,
+            batches: true,
             max_channels: limits::MAX_CHANNELS,
             replay_page: limits::REPLAY_PAGE,
             max_unacked: 16_384,

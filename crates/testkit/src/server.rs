@@ -17,6 +17,9 @@ use serde::Serialize;
 
 use crate::{MemoryTransport, link::Wire, presence::Present, tokens::Tokens};
 
+/// Most events that it sends in one frame.
+const BATCH: usize = 16;
+
 /// When the scripted server says that everything happens (F-4).
 pub(crate) const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
 
@@ -67,6 +70,9 @@ pub(crate) struct State {
     pub(crate) tokens: Tokens,
     hold_acks: bool,
     max_rate: Option<u64>,
+    no_batches: bool,
+    /// Whether the client of this link has offered batches, and they are accepted (D-10).
+    batches: bool,
     silent: bool,
     wakers: Vec<Waker>,
 }
@@ -227,6 +233,12 @@ impl ScriptedServer {
         self.state().max_rate = max_rate;
     }
 
+    /// Whether `batch` frames are accepted from a client that offers them, and sent to it (D-10), from the next resume
+    /// on; at first they are.
+    pub fn accept_batches(&self, accept: bool) {
+        self.state().no_batches = !accept;
+    }
+
     /// Refuses links from now on with this error; none: accepts them again.
     pub fn refuse_links(&self, error: Option<OpenError>) {
         self.state().refuse = error;
@@ -287,8 +299,9 @@ impl ScriptedServer {
         }
         let mut answers = Vec::new();
         let mut acked = None;
-        for text in frames {
-            state.frames.push(text.clone());
+        state.frames.extend(frames.iter().cloned());
+        let batches = state.batches;
+        for text in frames.into_iter().flat_map(|text| unpacked(text, batches)) {
             match decode(&text, &Limits::default()) {
                 Ok(Frame::Resume(resume)) => {
                     answers.push(state.resume(&resume).into());
@@ -357,6 +370,16 @@ fn body<T: Serialize + ?Sized>(
     Ok(body)
 }
 
+/// The frames of a batch, where batches were agreed on.
+fn unpacked(text: ByteString, batches: bool) -> Vec<ByteString> {
+    match decode(&text, &Limits::default()) {
+        Ok(Frame::Batch(frames)) if batches => {
+            frames.iter().map(|frame| text.slice_ref(frame.get())).collect()
+        }
+        _ => vec![text],
+    }
+}
+
 enum Taken {
     /// To be acked, with everything before it.
     Told(u64),
@@ -405,6 +428,9 @@ impl State {
         self.sent = received;
         self.live = true;
         self.joined = resume.channels.iter().map(|channel| channel.clone().into_string()).collect();
+        self.batches = !self.no_batches && resume.features.iter().any(|name| **name == *"batch");
+        let features = [Some("cumulative_ack"), self.batches.then_some("batch"), self.tokens.feature()];
+        let features = features.into_iter().flatten().map(Into::into).collect();
         let rejected = self.rejected.iter();
         let rejected = rejected.map(|(seq, key, code)| Rejected {
             seq: *seq,
@@ -416,7 +442,7 @@ impl State {
             server_ack_key: self.mark_key.as_deref().map(Into::into),
             rejected: rejected.collect(),
             proto: Some(PROTO),
-            features: ["cumulative_ack"].into_iter().chain(self.tokens.feature()).map(Into::into).collect(),
+            features,
             token_expires_in_ms: self.tokens.expires_in_ms(),
             epoch: Some((&*epoch).into()),
             pos: Some((&*self.pos(received)).into()),
@@ -457,11 +483,13 @@ impl State {
         }
         let from = usize::try_from(self.sent - self.base).unwrap_or(usize::MAX);
         let numbered = (self.sent + 1..).zip(self.log.get(from..).unwrap_or_default());
-        let frames: Vec<_> =
-            numbered.map(|(seq, body)| encode::relay(seq, &self.pos(seq), body).into()).collect();
+        let frames: Vec<_> = numbered.map(|(seq, body)| encode::relay(seq, &self.pos(seq), body)).collect();
         self.sent = self.head();
-        if !frames.is_empty() {
-            self.say(frames);
+        if self.batches && frames.len() > 1 {
+            let batches = frames.chunks(BATCH).map(|frames| encode::batch(frames.iter().map(String::as_str)));
+            self.say(batches.map(Into::into).collect());
+        } else if !frames.is_empty() {
+            self.say(frames.into_iter().map(Into::into).collect());
         }
     }
 }

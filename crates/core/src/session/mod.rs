@@ -4,6 +4,7 @@
 //! then the server's answer is decided and committed by the outbox, and only then does anything numbered move
 //! (F5). The machine keeps no durable state; what it learns it gives to the outbox (acks) and the hub (events).
 
+mod batch;
 mod inbound;
 mod outbound;
 mod pace;
@@ -29,6 +30,7 @@ use bytestring::ByteString;
 pub use self::renewal::{Hidden, TokenNews};
 use self::{inbound::Inbound, outbound::Outbound, pace::Pace};
 use crate::{
+    batch::Batcher,
     config::Config,
     event::Event,
     link::{EndReason, FailReason},
@@ -178,6 +180,7 @@ pub struct Session {
     outbound: Outbound,
     unnumbered: Unnumbered,
     pace: Pace,
+    batch: Batcher,
     unknown_errors: BTreeMap<LocalId, u32>,
     reading: bool,
     progressed: bool,
@@ -208,6 +211,7 @@ impl Session {
             outbound: Outbound::new(config.link.max_frame),
             unnumbered: Unnumbered::new(&config.delivery),
             pace: Pace::new(&config.pace),
+            batch: Batcher::new(&config.batch),
             unknown_errors: BTreeMap::new(),
             reading: true,
             progressed: false,
@@ -243,7 +247,7 @@ impl Session {
             Some(Link { phase: Phase::Resuming { until, .. }, .. }) => Some(*until),
             _ => None,
         };
-        resume.into_iter().chain(self.pace.poll_timeout()).min()
+        resume.into_iter().chain(self.pace.poll_timeout()).chain(self.batch.poll_timeout()).min()
     }
 
     /// The counters since the last call.
@@ -255,6 +259,7 @@ impl Session {
     pub fn handle_link_up(&mut self, generation: u64) {
         self.counts.connects += 1;
         self.outbound.reset();
+        self.batch.reset();
         (self.reading, self.progressed) = (true, false);
         self.early.clear();
         let phase = Phase::Preparing { facts: None, standing: None };
@@ -330,7 +335,7 @@ impl Session {
             Ok(Frame::ResumeResponse(response)) => self.take_response(text, &response),
             Ok(Frame::Meta(meta)) => self.take_meta(meta),
             Ok(Frame::Error(error)) => self.take_error(&error),
-            Ok(Frame::Batch(_)) => self.violation("batch without negotiation"),
+            Ok(Frame::Batch(frames)) => self.take_batch(text, &frames),
             Ok(Frame::Resume(_)) => self.violation("resume from a server"),
             Ok(Frame::Unknown) => self.counts.ignored += 1,
         }
@@ -481,6 +486,7 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.handle_time(now);
         self.release_throttled(now);
+        self.send_due(now);
         if self.pace.is_due(now) {
             self.send_latest();
             self.pull();

@@ -87,6 +87,16 @@ impl Outbound {
         self.unwritten + bytes < HIGH_WATER
     }
 
+    /// Whether the window is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.window.len() >= self.max_in_flight
+    }
+
+    /// Longest frame that the client takes.
+    pub(super) const fn configured_frame(&self) -> usize {
+        self.configured_frame
+    }
+
     /// Longest frame that the server takes.
     pub(super) const fn max_frame(&self) -> usize {
         self.max_frame
@@ -186,7 +196,7 @@ impl Session {
                 frame
             })
             .collect();
-        self.send_all(frames);
+        self.send_numbered(frames);
         self.settle();
         self.pull();
     }

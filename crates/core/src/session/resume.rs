@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_realtime_protocol::{
-    AUTH_REFRESH, PROTO, Resume, ResumeResponse, encode, limits, presence::PRESENCE_FEATURE,
+    AUTH_REFRESH, PROTO, Resume, ResumeResponse, Text, encode, limits, presence::PRESENCE_FEATURE,
 };
 use bytestring::ByteString;
 
@@ -18,6 +18,9 @@ use crate::{event::GapReason, outbox::Proto2Answer, store::ResumeToken};
 
 /// Highest number that an answer to `resume` may name: half of those that there are.
 const MAX_MARK: u64 = limits::MAX_SEQ / 2;
+
+/// The feature of D-10.
+const BATCH: &str = "batch";
 
 /// How the session begins once the outbox has committed the answer.
 #[derive(Debug)]
@@ -99,13 +102,23 @@ impl Session {
             resume_token: meta.resume_token.as_ref().map(|token| token.expose().into()),
             acked_seq: Some(meta.numbering.acked()),
             conn: Some(conn),
-            features: vec!["cumulative_ack".into(), AUTH_REFRESH.into(), PRESENCE_FEATURE.into()],
+            features: self.features(),
             max_unacked: Some(self.max_unhandled),
         });
         if let Some(link) = &mut self.link {
             link.phase = Phase::Resuming { until: now + self.resume_wait, facts };
         }
         self.send(frame);
+    }
+
+    /// What the client can do, and wants to.
+    fn features(&self) -> Vec<Text<'static>> {
+        let batch = self.batch.is_offered(self.outbound.configured_frame()).then_some(BATCH);
+        [Some("cumulative_ack"), batch, Some(AUTH_REFRESH), Some(PRESENCE_FEATURE)]
+            .into_iter()
+            .flatten()
+            .map(Into::into)
+            .collect()
     }
 
     /// S-2: a server that is known to answer is given more time at the next try; any other has no resume.
@@ -163,6 +176,8 @@ impl Session {
         };
         self.outbound.limit(self.window, response.max_inflight, response.max_frame);
         self.pace.limit(response.max_rate);
+        let batches = response.features.iter().any(|feature| **feature == *BATCH);
+        self.batch.accept(batches && self.batch.is_offered(self.outbound.configured_frame()));
         let begin = Begin {
             peer: Peer::Proto2,
             start: Some(start.clone()),

@@ -97,6 +97,7 @@ impl Session {
 
     /// The link, or the session on it, is over.
     pub(super) fn end_unnumbered(&mut self) {
+        self.batch.reset();
         self.unnumbered.drop_latest(&mut self.counts);
         self.counts.unnumbered_dropped += self.pace.throttles.drop_ephemeral();
     }
@@ -108,6 +109,13 @@ impl Session {
 
     /// These go behind the request for a page, so that neither keeps the other from the link for long.
     pub(super) fn send_best_effort(&mut self) {
+        // What waits for others waits here: what is with the link would be lost with it.
+        if !self.awaits_more_than(self.unnumbered.len()) {
+            self.send_best_effort_now();
+        }
+    }
+
+    pub(super) fn send_best_effort_now(&mut self) {
         self.hand_over(Unnumbered::take_best_effort);
     }
 
@@ -129,6 +137,6 @@ impl Session {
         }
         self.counts.unnumbered_sent += frames.len() as u64;
         self.pace.spend(frames.len());
-        self.send_all(frames);
+        self.send_together(frames);
     }
 }

@@ -30,8 +30,8 @@ impl BestEffort {
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
     }
 
     pub(super) fn pop(&mut self) -> Option<ByteString> {

@@ -90,10 +90,16 @@ impl Unnumbered {
         counts.unnumbered_dropped += self.latest.clear();
     }
 
-    /// Whether nothing waits in order.
+    /// How many messages wait in order.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.best_effort.len()
+    }
+
+    /// Whether none does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.best_effort.is_empty()
+        self.len() == 0
     }
 
     /// The body of the next ephemeral message.

@@ -160,13 +160,15 @@ impl Session {
             delivery.sent += 1;
             Token { place: event.place(), epoch: &live.epoch }.write(&mut self.token);
             let frame = encode::relay(delivery.sent, &self.token, event.body());
-            if delivery.opening { frames.push(frame) } else { self.outputs.push_back(Output::Text(frame)) }
+            frames.push(frame);
         }
         delivery.cursor = page.next;
         let beat = !more && std::mem::take(&mut delivery.beat);
         if std::mem::take(&mut delivery.opening) {
-            self.open(frames);
-        } else if beat {
+            return self.open(frames);
+        }
+        self.say_events(frames);
+        if beat {
             self.tell_position();
         }
     }

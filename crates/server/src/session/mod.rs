@@ -1,6 +1,7 @@
 //! One connection's side of a session, as a state machine: frames, results and times go in, frames and requests come
 //! out. It has no clock, no socket and no log.
 
+mod batch;
 mod deliver;
 mod members;
 mod presence;
@@ -113,6 +114,8 @@ struct Live {
     /// A change of membership that is under way; nothing is read before it is done.
     membering: Option<Membering>,
     heartbeat: Instant,
+    /// Whether frames may come and go together (D-10).
+    batches: bool,
 }
 
 /// One connection's side of a session.
@@ -126,6 +129,8 @@ pub(crate) struct Session {
     random: Rng,
     phase: Phase,
     outputs: VecDeque<Output>,
+    /// Frames that came in one, and have not been taken.
+    batch: VecDeque<Box<str>>,
     heard: Instant,
     pinged: bool,
     /// What the last word is, once what has come so far is stored.
@@ -145,6 +150,7 @@ impl Session {
             random: Rng::with_seed(seed),
             phase: Phase::Waiting { until },
             outputs: VecDeque::new(),
+            batch: VecDeque::new(),
             heard: now.instant,
             pinged: false,
             leaving: None,
@@ -155,6 +161,10 @@ impl Session {
 
     /// Whether the next frame can be taken. Where not, the connection is not read, and the client waits (D-7).
     pub(crate) fn wants_input(&self) -> bool {
+        self.batch.is_empty() && self.takes_frames()
+    }
+
+    fn takes_frames(&self) -> bool {
         match &self.phase {
             Phase::Waiting { .. } => true,
             Phase::Resuming(_) | Phase::Closed => false,
@@ -218,7 +228,7 @@ impl Session {
             (Frame::Meta(Meta::Join { channel }), Phase::Live(_)) => self.join((&*channel).into(), None),
             (Frame::Meta(Meta::Leave { channel }), Phase::Live(_)) => self.leave((&*channel).into()),
             (Frame::Error(_) | Frame::Meta(_), _) => {}
-            (Frame::Batch(_), _) => self.violation("batch was not negotiated"),
+            (Frame::Batch(frames), _) => self.take_batch(&frames),
             (Frame::Resume(_) | Frame::ResumeResponse(_), _) => self.violation("resume came out of turn"),
             (Frame::Event(_) | Frame::Ack(_), _) => {}
         }
@@ -340,6 +350,7 @@ impl Session {
     }
 
     pub(crate) fn poll_output(&mut self, now: Now) -> Option<Output> {
+        self.unpack(now);
         if self.outputs.is_empty()
             && let Phase::Live(live) = &mut self.phase
         {

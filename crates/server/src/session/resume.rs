@@ -8,7 +8,10 @@ use actix_realtime_protocol::{
 };
 use serde_json::value::RawValue;
 
-use super::{Live, Now, Output, Phase, Session, deliver::Delivery, presence::Presented, publish::Publishing};
+use super::{
+    Live, Now, Output, Phase, Session, batch::FEATURE, deliver::Delivery, presence::Presented,
+    publish::Publishing,
+};
 use crate::{
     Verdict,
     config::millis,
@@ -28,6 +31,7 @@ pub(super) struct Resuming {
     last: Option<(u64, String)>,
     max_unacked: Option<u32>,
     knows_presence: bool,
+    batches: bool,
 }
 
 impl Session {
@@ -76,6 +80,9 @@ impl Session {
             last: resume.last_pos.as_deref().map(|pos| (resume.last_recv_seq.unwrap_or(0), pos.to_owned())),
             max_unacked: resume.max_unacked,
             knows_presence: proto2 && resume.features.iter().any(|feature| **feature == *PRESENCE_FEATURE),
+            batches: proto2
+                && self.rules.config.batches
+                && resume.features.iter().any(|name| **name == *FEATURE),
         }));
         self.identify(proven.as_deref(), now);
     }
@@ -156,7 +163,7 @@ impl Session {
             let answer = self.answer(&resuming, &resumed, &start, now);
             self.say(answer);
         }
-        let Resuming { request, sender, max_unacked, knows_presence, .. } = *resuming;
+        let Resuming { request, sender, max_unacked, knows_presence, batches, .. } = *resuming;
         let config = &self.rules.config;
         let unacked = max_unacked.map(|most| most.clamp(1, config.max_unacked)).filter(|_| proto2);
         let stream = request.claim.map(|claim| (Arc::from(claim.incarnation), resumed.acked));
@@ -180,6 +187,7 @@ impl Session {
             knows_presence,
             membering: None,
             heartbeat: now.instant + config.heartbeat,
+            batches,
         }));
         self.finish_leaving();
     }
@@ -201,7 +209,7 @@ impl Session {
             subject: Some(self.principal.id().into()),
             missing: Some(Vec::new()),
             proto: Some(PROTO),
-            features: self.features(resuming.knows_presence),
+            features: self.features(resuming),
             epoch: Some((&*resumed.bounds.epoch).into()),
             pos: Some((&*pos).into()),
             seq: Some(start.seq),
@@ -218,10 +226,12 @@ impl Session {
         })
     }
 
-    fn features(&self, knows_presence: bool) -> Vec<Text<'static>> {
+    fn features(&self, resuming: &Resuming) -> Vec<Text<'static>> {
+        let batches = resuming.batches.then_some(FEATURE);
         let renews = self.renewal.agreed.then_some(AUTH_REFRESH);
-        let presence = knows_presence.then_some(PRESENCE_FEATURE);
-        ["cumulative_ack"].into_iter().chain(renews).chain(presence).map(Into::into).collect()
+        let presence = resuming.knows_presence.then_some(PRESENCE_FEATURE);
+        let features = [Some("cumulative_ack"), batches, renews, presence];
+        features.into_iter().flatten().map(Into::into).collect()
     }
 
     /// The answer to a baseline client, with what it missed.

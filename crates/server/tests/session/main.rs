@@ -4,6 +4,7 @@ mod client;
 mod held;
 
 mod baseline;
+mod batches;
 mod channels;
 mod delivery;
 mod edges;

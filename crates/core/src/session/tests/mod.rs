@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of output")]
 
+mod batch;
 mod holes;
 mod hostile;
 mod inbound;
