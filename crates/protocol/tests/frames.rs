@@ -291,6 +291,7 @@ fn resume_and_its_answer_read_as_they_were_written() {
         refused: vec!["secret".into()],
         max_inflight: Some(64),
         max_frame: Some(1000),
+        max_rate: Some(500),
         heartbeat_ms: Some(20),
         token_expires_in_ms: Some(1),
         dedup_ttl_ms: Some(2),
