@@ -29,6 +29,8 @@ pub struct Received {
     pub timestamp: Option<ByteString>,
     /// Its number in this session, from a `proto: 2` server.
     pub seq: Option<u64>,
+    /// Whether the server had it in its list of what was missed when the session resumed: it may be old.
+    pub replayed: bool,
 }
 
 impl Received {

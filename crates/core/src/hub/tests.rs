@@ -30,6 +30,7 @@ fn cursor(seq: u64) -> Cursor {
 
 fn message(seq: u64, event: &str, channel: Option<&str>) -> Item {
     let received = Received {
+        replayed: false,
         event: event.into(),
         payload: seq.to_string().into(),
         channel: channel.map(Into::into),

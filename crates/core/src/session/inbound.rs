@@ -32,6 +32,8 @@ pub(super) struct Inbound {
     pub(super) committed: u64,
     pub(super) acked: u64,
     items: Vec<Item>,
+    /// What comes now is out of the answer to `resume`.
+    pub(super) replaying: bool,
     keys: BTreeSet<ByteString>,
     /// They, oldest first, each with how many items were said before the one that it came with.
     key_order: VecDeque<(u64, ByteString)>,
@@ -154,12 +156,13 @@ impl Inbound {
 
 impl Session {
     pub(super) fn take_event(&mut self, text: &ByteString, frame: EventFrame<'_>, peer: Peer) {
+        let replayed = self.inbound.replaying;
         match (peer, frame.seq) {
             (Peer::Proto2, Some(seq)) => self.take_numbered(text, frame, seq),
-            (Peer::Proto2, None) => self.inbound.show(Event::Message(received(text, frame))),
+            (Peer::Proto2, None) => self.inbound.show(Event::Message(received(text, frame, replayed))),
             (Peer::Baseline, _) => {
                 // Never by its number: such a server may relay the sender's (S-2).
-                let event = Received { seq: None, ..received(text, frame) };
+                let event = Received { seq: None, ..received(text, frame, replayed) };
                 if event.key.as_ref().is_some_and(|key| self.inbound.came_before(key)) {
                     self.counts.duplicates += 1;
                 } else if EPHEMERAL_EVENTS.iter().any(|prefix| event.event.starts_with(prefix)) {
@@ -187,12 +190,13 @@ impl Session {
         };
         let cursor = Cursor { epoch: last.epoch.clone(), seq, pos: pos.into_string() };
         self.inbound.received = Some(cursor.clone());
-        self.inbound.push(Event::Message(received(text, frame)), Some(cursor));
+        let event = received(text, frame, self.inbound.replaying);
+        self.inbound.push(Event::Message(event), Some(cursor));
     }
 }
 
 /// The event, sharing the frame that it came in.
-fn received(text: &ByteString, frame: EventFrame<'_>) -> Received {
+fn received(text: &ByteString, frame: EventFrame<'_>, replayed: bool) -> Received {
     let share = |part: Text<'_>| match part.into_cow() {
         std::borrow::Cow::Borrowed(part) => text.slice_ref(part),
         std::borrow::Cow::Owned(part) => part.into(),
@@ -207,5 +211,6 @@ fn received(text: &ByteString, frame: EventFrame<'_>) -> Received {
         key: frame.key.map(share),
         timestamp: frame.timestamp.map(share),
         seq: frame.seq,
+        replayed,
     }
 }

@@ -279,7 +279,10 @@ impl Session {
             refused.iter().for_each(|channel| self.refuse_channel(channel, "403"));
             self.tell_channels();
         }
-        self.take_frames(missing.into_iter().chain(held));
+        self.inbound.replaying = true;
+        self.take_frames(missing);
+        self.inbound.replaying = false;
+        self.take_frames(held);
     }
 }
 

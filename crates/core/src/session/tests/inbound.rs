@@ -60,9 +60,27 @@ fn an_event_shares_the_frame_that_it_came_in() {
         key: Some("k".into()),
         timestamp: Some("2026-01-01T00:00:00Z".into()),
         seq: Some(1),
+        replayed: false,
     };
     assert_eq!(message, expected);
     assert_eq!(message.parse::<serde_json::Value>().unwrap()["a"][1], 2);
+}
+
+#[test]
+fn what_was_missed_says_so_and_what_came_behind_the_answer_does_not() {
+    let mut rig = rig();
+    rig.up();
+    let missed = r#"{"type":"event","event":"e","payload":1}"#;
+    let answer = format!(r#"{{"type":"resume_response","server_ack_seq":0,"missing":[{missed}]}}"#);
+    let live = r#"{"type":"event","event":"e","payload":2}"#;
+    rig.session.handle_frames(1, vec![answer.into(), live.into()]);
+    rig.proceed();
+    let replayed = |item: &Item| match &item.event {
+        Some(Event::Message(message)) => (message.payload.to_string(), message.replayed),
+        other => panic!("{other:?}"),
+    };
+    let items: Vec<_> = rig.items().iter().map(replayed).collect();
+    assert_eq!(items, [("1".to_owned(), true), ("2".to_owned(), false)]);
 }
 
 // [S-2]
