@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use crate::{
     auth::AuthOptions, batch::BatchOptions, delivery::DeliveryOptions, endpoint::Endpoint,
     network::NetworkOptions, pace::PaceOptions, presence::PresenceOptions, rotation::EndpointOptions,
-    transport::LinkLimits,
+    transport::LinkLimits, typing::TypingOptions,
 };
 
 /// First delay of the backoff curve: 1 s, as in the original.
@@ -93,6 +93,7 @@ pub struct Config {
     pub(crate) connect_on_start: bool,
     pub(crate) send_only: bool,
     pub(crate) presence: PresenceOptions,
+    pub(crate) typing: TypingOptions,
 }
 
 impl fmt::Debug for Config {
@@ -195,6 +196,12 @@ impl Config {
         &self.presence
     }
 
+    /// How typing notices are sent and believed.
+    #[must_use]
+    pub const fn typing(&self) -> TypingOptions {
+        self.typing
+    }
+
     /// Most received events that the application may hold unhandled.
     #[must_use]
     pub const fn max_unhandled(&self) -> u32 {
@@ -262,6 +269,7 @@ impl ConfigBuilder {
                 connect_on_start: true,
                 send_only: false,
                 presence: PresenceOptions::default(),
+                typing: TypingOptions::default(),
             },
         }
     }
@@ -322,6 +330,8 @@ impl ConfigBuilder {
         send_only: bool;
         /// Who is there, and what is said of us (section 5.1). Default [`PresenceOptions::default`].
         presence: PresenceOptions;
+        /// How typing notices are sent and believed.
+        typing: TypingOptions;
     }
 
     /// More endpoints of the same service. Default none.
@@ -465,6 +475,7 @@ impl ConfigBuilder {
             return Err(ConfigError::range("outbox_bytes", config.outbox_bytes, allowed));
         }
         config.presence.validate()?;
+        config.typing.validate()?;
         Ok(config)
     }
 }

@@ -27,4 +27,5 @@ pub mod rotation;
 pub mod session;
 pub mod store;
 pub mod transport;
+pub mod typing;
 pub mod unnumbered;

@@ -102,6 +102,8 @@ counters! {
     unnumbered_coalesced,
     /// Messages without a number that were dropped: no session, no room, or too large for the server (D-8).
     unnumbered_dropped,
+    /// Typing notices that were not sent, as no session was up, or not shown, as too many type already.
+    typing_dropped,
 }
 
 impl Metrics {
