@@ -7,8 +7,8 @@ use secrecy::SecretString;
 
 use crate::{
     auth::AuthOptions, batch::BatchOptions, delivery::DeliveryOptions, endpoint::Endpoint,
-    network::NetworkOptions, pace::PaceOptions, presence::PresenceOptions, rotation::EndpointOptions,
-    transport::LinkLimits, typing::TypingOptions,
+    network::NetworkOptions, pace::PaceOptions, presence::PresenceOptions, receipts::ReceiptOptions,
+    rotation::EndpointOptions, transport::LinkLimits, typing::TypingOptions,
 };
 
 /// First delay of the backoff curve: 1 s, as in the original.
@@ -94,6 +94,7 @@ pub struct Config {
     pub(crate) send_only: bool,
     pub(crate) presence: PresenceOptions,
     pub(crate) typing: TypingOptions,
+    pub(crate) receipts: ReceiptOptions,
 }
 
 impl fmt::Debug for Config {
@@ -202,6 +203,12 @@ impl Config {
         self.typing
     }
 
+    /// How read receipts are sent and kept.
+    #[must_use]
+    pub const fn receipts(&self) -> ReceiptOptions {
+        self.receipts
+    }
+
     /// Most received events that the application may hold unhandled.
     #[must_use]
     pub const fn max_unhandled(&self) -> u32 {
@@ -270,6 +277,7 @@ impl ConfigBuilder {
                 send_only: false,
                 presence: PresenceOptions::default(),
                 typing: TypingOptions::default(),
+                receipts: ReceiptOptions::default(),
             },
         }
     }
@@ -332,6 +340,8 @@ impl ConfigBuilder {
         presence: PresenceOptions;
         /// How typing notices are sent and believed.
         typing: TypingOptions;
+        /// How read receipts are sent and kept.
+        receipts: ReceiptOptions;
     }
 
     /// More endpoints of the same service. Default none.
@@ -476,6 +486,7 @@ impl ConfigBuilder {
         }
         config.presence.validate()?;
         config.typing.validate()?;
+        config.receipts.validate()?;
         Ok(config)
     }
 }

@@ -22,6 +22,7 @@ pub mod pace;
 pub mod presence;
 mod refusal;
 pub mod report;
+pub mod receipts;
 pub mod retry;
 pub mod rotation;
 pub mod session;

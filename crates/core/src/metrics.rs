@@ -104,6 +104,8 @@ counters! {
     unnumbered_dropped,
     /// Typing notices that were not sent, as no session was up, or not shown, as too many type already.
     typing_dropped,
+    /// Read receipts that were forgotten to make room for newer ones.
+    receipts_forgotten,
 }
 
 impl Metrics {
