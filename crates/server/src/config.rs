@@ -52,6 +52,8 @@ pub struct Config {
     pub recent_events: usize,
     /// Most bytes of those events; 64 MiB by default.
     pub recent_bytes: u64,
+    /// Most typing notices of one connection in a second that are relayed; more are dropped (T-1). 20 by default.
+    pub typing_rate: u32,
     /// The `Origin`s that may connect, such as `https://app.example.com`, compared exactly. Empty, the default:
     /// a request whose `Origin` has the same host and port as its `Host`. A request without `Origin`, which no
     /// browser sends, may always connect.
@@ -88,6 +90,7 @@ impl Default for Config {
             retry_after: Duration::from_secs(2),
             recent_events: 65_536,
             recent_bytes: 64 << 20,
+            typing_rate: 20,
             origins: Vec::new(),
             hook: Duration::from_secs(10),
             rates: RateLimits::default(),
@@ -129,6 +132,7 @@ impl Config {
             ("replay_page", self.replay_page),
             ("max_unacked", self.max_unacked as usize),
             ("max_rate", self.max_rate.unwrap_or(u32::MAX) as usize),
+            ("typing_rate", self.typing_rate as usize),
         ];
         let times = [
             ("first_frame", self.first_frame),

@@ -8,6 +8,7 @@ mod presence;
 mod publish;
 mod renew;
 mod resume;
+mod stamped;
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Instant};
 
@@ -21,7 +22,7 @@ use secrecy::SecretString;
 
 use self::{
     deliver::Delivery, members::Membering, presence::Presented, publish::Publishing, renew::Renewal,
-    resume::Resuming,
+    resume::Resuming, stamped::TypingRate,
 };
 use crate::{
     Authorize, Config, Principal, Verdict,
@@ -137,6 +138,7 @@ pub(crate) struct Session {
     leaving: Option<(CloseCode, String)>,
     token: String,
     stamp: String,
+    typing_rate: TypingRate,
 }
 
 impl Session {
@@ -156,6 +158,7 @@ impl Session {
             leaving: None,
             token: String::new(),
             stamp: String::new(),
+            typing_rate: TypingRate::default(),
         }
     }
 

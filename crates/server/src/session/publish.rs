@@ -9,7 +9,11 @@ use actix_realtime_protocol::{
 use fastrand::Rng;
 use serde_json::value::RawValue;
 
-use super::{Now, Output, Phase, Session, presence::is_presence};
+use super::{
+    Now, Output, Phase, Session,
+    presence::is_presence,
+    stamped::{is_typing, with_user},
+};
 use crate::{
     Config, EventView, Verdict,
     config::millis,
@@ -109,6 +113,14 @@ impl Session {
         if is_presence(&event.event) {
             return self.present(event, channel, is_member);
         }
+        if is_typing(&event.event) {
+            if live.proto2 && event.seq.is_some() {
+                return self.refuse(event, ErrorCode::Invalid.as_str());
+            }
+            if !self.admits_typing(event, is_member, now) {
+                return event.seq.into_iter().for_each(|seq| self.say(encode::ack(seq, false)));
+            }
+        }
         let verdict = self.rules.authorize.authorize(
             &self.principal,
             &EventView {
@@ -135,22 +147,26 @@ impl Session {
             write_rfc3339(&mut self.stamp, now.unix_ms);
             publishing.unix_ms = now.unix_ms;
         }
+        // whatever the frame says of its sender, this is who it is.
+        let sender = self.principal.id();
+        let payload = with_user(&event.event, event.payload.map_or("null", RawValue::get), sender);
         let body = RelayBody {
             event: &event.event,
             key: event.key.as_deref(),
             channel: channel.as_deref(),
-            // whatever the frame says of its sender, this is who it is.
-            sender: self.principal.id(),
+            sender,
             timestamp: &self.stamp,
-            payload: event.payload.map_or("null", RawValue::get),
+            payload: &payload,
         };
-        let Some(seq) = event.seq else {
+        let Some(seq) = event.seq.filter(|_| !is_typing(&event.event)) else {
             let mut text = String::new();
             relay_body(&mut text, &body);
             let frame = encode::relay_unnumbered(&text);
             if frame.len() <= self.rules.config.max_frame {
                 self.outputs.push_back(Output::Relay(channel, frame.into()));
             }
+            // A baseline client numbers all that it sends, and this is no message that could be lost (T-1).
+            event.seq.into_iter().for_each(|seq| self.say(encode::ack(seq, false)));
             return;
         };
         let start = publishing.text.len();

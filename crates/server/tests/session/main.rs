@@ -17,3 +17,4 @@ mod renewal;
 mod resume;
 mod security;
 mod sockets;
+mod typing;
