@@ -8,8 +8,10 @@ use serde::Deserialize;
 use crate::{
     link::ConnectionState,
     presence::PresenceChange,
+    receipts::ReadReceipt,
     report::Report,
     store::{LocalId, Verdict},
+    typing::WhoTypes,
 };
 
 /// A message from the server. Cheap to clone: it shares the frame that it came in.
@@ -149,6 +151,10 @@ pub enum Event {
     PresenceChanged(PresenceChange),
     /// What is counted and measured, at most once a second, while it changes.
     Metrics(Arc<Report>),
+    /// Who types in a channel has changed. The newest of each channel counts.
+    TypingChanged(WhoTypes),
+    /// Somebody has read something. The newest of each user in each channel counts.
+    ReceiptsChanged(ReadReceipt),
 }
 
 impl Event {
@@ -160,6 +166,13 @@ impl Event {
     /// Whether the event has its place in the stream and is never dropped for a slow subscriber.
     #[must_use]
     pub const fn is_ordered(&self) -> bool {
-        !matches!(self, Self::Connection(_) | Self::Metrics(_) | Self::PresenceChanged(_))
+        !matches!(
+            self,
+            Self::Connection(_)
+                | Self::Metrics(_)
+                | Self::PresenceChanged(_)
+                | Self::TypingChanged(_)
+                | Self::ReceiptsChanged(_)
+        )
     }
 }

@@ -8,7 +8,9 @@
 //! Everybody reads from one queue, each at a place of their own. An event counts as handled when every subscriber
 //! that wanted it has let go of it.
 
+mod filter;
 mod presence;
+mod stale;
 mod subscriber;
 
 use std::{
@@ -16,7 +18,11 @@ use std::{
     sync::Arc,
 };
 
-use self::subscriber::{Batch, Subscriber};
+pub use self::filter::Filter;
+use self::{
+    stale::{Stale, Subject, is_kept, subject},
+    subscriber::{Batch, Subscriber},
+};
 use crate::{
     config::Config,
     event::Event,
@@ -36,14 +42,6 @@ const MAX_NOTICES: usize = 4096;
 /// One subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriberId(pub u64);
-
-/// Which events a subscriber wants. The default is all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    kinds: Option<Vec<Kind>>,
-    events: Vec<String>,
-    channels: Vec<String>,
-}
 
 /// What kind of event it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +64,10 @@ pub enum Kind {
     Metrics,
     /// [`Event::PresenceChanged`].
     Presence,
+    /// [`Event::TypingChanged`].
+    Typing,
+    /// [`Event::ReceiptsChanged`].
+    Receipts,
 }
 
 impl Kind {
@@ -86,58 +88,13 @@ impl Kind {
             Event::Connection(_) => Self::Connection,
             Event::Metrics(_) => Self::Metrics,
             Event::PresenceChanged(_) => Self::Presence,
+            Event::TypingChanged(_) => Self::Typing,
+            Event::ReceiptsChanged(_) => Self::Receipts,
         }
     }
 
     const fn is_latest(self) -> bool {
-        matches!(self, Self::Acked | Self::Connection | Self::Metrics)
-    }
-}
-
-impl Filter {
-    /// Only these kinds.
-    #[must_use]
-    pub fn kinds(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
-        self.kinds.get_or_insert_default().extend(kinds);
-        self
-    }
-
-    /// Of messages, only those whose event is this one, or begins like this where it ends in `*`. Several add up.
-    #[must_use]
-    pub fn event(mut self, pattern: impl Into<String>) -> Self {
-        self.events.push(pattern.into());
-        self
-    }
-
-    /// Of messages and presence, only those of this channel. Several add up.
-    #[must_use]
-    pub fn channel(mut self, channel: impl Into<String>) -> Self {
-        self.channels.push(channel.into());
-        self
-    }
-
-    fn wants_kind(&self, kind: Kind) -> bool {
-        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
-    }
-
-    fn wants(&self, event: &Event) -> bool {
-        if !self.wants_kind(Kind::of(event)) {
-            return false;
-        }
-        if let Event::PresenceChanged(change) = event {
-            return self.wants_channel(change.channel.as_deref());
-        }
-        let Event::Message(message) = event else { return true };
-        let named = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(prefix) => message.event.starts_with(prefix),
-            None => *message.event == **pattern,
-        };
-        (self.events.is_empty() || self.events.iter().any(named))
-            && self.wants_channel(message.channel.as_deref())
-    }
-
-    fn wants_channel(&self, channel: Option<&str>) -> bool {
-        self.channels.is_empty() || self.channels.iter().any(|wanted| channel == Some(wanted))
+        matches!(self, Self::Acked | Self::Connection | Self::Metrics | Self::Typing | Self::Receipts)
     }
 }
 
@@ -188,7 +145,7 @@ pub struct Hub {
     entries: VecDeque<Entry>,
     first: u64,
     subscribers: BTreeMap<SubscriberId, Subscriber>,
-    latest: BTreeMap<Kind, Arc<Event>>,
+    latest: BTreeMap<Subject, Arc<Event>>,
     present: presence::Present,
     /// Whether the stream is held because nobody has ever subscribed to it.
     waiting_for_first: bool,
@@ -256,7 +213,10 @@ impl Hub {
         let wants_stream = filter.wants_kind(Kind::Message) || filter.wants_kind(Kind::Gap);
         let next = if self.waiting_for_first && wants_stream { self.first } else { self.end() };
         self.waiting_for_first &= !wants_stream || is_internal;
-        let stale = self.latest.keys().copied().filter(|kind| filter.wants_kind(*kind)).collect();
+        let mut stale = Stale::default();
+        for (subject, event) in self.latest.iter().filter(|(_, event)| filter.wants(event)) {
+            stale.push(subject, Arc::clone(event));
+        }
         let mut subscriber = Subscriber::new(filter, is_internal, next, stale);
         subscriber.presence.begin(&self.present, &subscriber.filter);
         self.subscribers.insert(id, subscriber);
@@ -350,13 +310,14 @@ impl Hub {
         }
         let event = Arc::new(event);
         if kind.is_latest() {
-            self.latest.insert(kind, event);
-            for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants_kind(kind)) {
-                if subscriber.stale.contains(&kind) {
-                    self.counts.coalesced += 1;
-                } else {
-                    subscriber.stale.push(kind);
-                }
+            let subject = subject(&event);
+            for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants(&event)) {
+                self.counts.coalesced += u64::from(subscriber.stale.push(&subject, Arc::clone(&event)));
+            }
+            if is_kept(&event) {
+                self.latest.insert(subject, event);
+            } else {
+                self.latest.remove(&subject);
             }
         } else {
             if self.notices >= MAX_NOTICES {
@@ -437,8 +398,7 @@ impl Hub {
         let end = self.end();
         let Some(subscriber) = self.subscribers.get_mut(&id) else { return };
         if subscriber.latest_out.is_none() && !subscriber.stale.is_empty() {
-            let kinds = std::mem::take(&mut subscriber.stale);
-            let events: Vec<_> = kinds.iter().filter_map(|kind| self.latest.get(kind).cloned()).collect();
+            let events = subscriber.stale.take();
             self.batches += 1;
             subscriber.latest_out = Some(self.batches);
             self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });

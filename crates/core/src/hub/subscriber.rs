@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Filter, Kind, presence::Changes};
+use super::{Filter, presence::Changes, stale::Stale};
 use crate::event::Event;
 
 /// Most ephemeral events that wait for a subscriber.
@@ -25,14 +25,14 @@ pub(super) struct Subscriber {
     pub(super) next: u64,
     pub(super) batches: VecDeque<Batch>,
     /// Latest values that it has not been given, while it still holds others.
-    pub(super) stale: Vec<Kind>,
+    pub(super) stale: Stale,
     pub(super) latest_out: Option<u64>,
     pub(super) ephemerals: Ephemerals,
     pub(super) presence: Changes,
 }
 
 impl Subscriber {
-    pub(super) fn new(filter: Filter, is_internal: bool, next: u64, stale: Vec<Kind>) -> Self {
+    pub(super) fn new(filter: Filter, is_internal: bool, next: u64, stale: Stale) -> Self {
         Self {
             filter,
             is_internal,

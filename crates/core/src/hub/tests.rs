@@ -1,6 +1,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the few events that it uses")]
 
 mod ephemeral;
+mod latest;
 mod presence;
 
 use super::*;

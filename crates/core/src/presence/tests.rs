@@ -33,6 +33,7 @@ fn received(event: &str, channel: Option<&str>, payload: &Value) -> Received {
         key: None,
         timestamp: None,
         seq: None,
+        replayed: false,
     }
 }
 

@@ -129,6 +129,8 @@ impl Untold {
             | Event::ChannelJoined { .. }
             | Event::ChannelRefused { .. }
             | Event::PresenceChanged(_)
+            | Event::TypingChanged(_)
+            | Event::ReceiptsChanged(_)
             | Event::Metrics(_) => None,
         }
     }

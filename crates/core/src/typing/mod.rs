@@ -67,13 +67,17 @@ pub enum Output {
         /// Whether we type.
         typing: bool,
     },
-    /// To the application: these users type in this channel now, in the order of their names.
-    Changed {
-        /// Where.
-        channel: ByteString,
-        /// Who.
-        users: Vec<ByteString>,
-    },
+    /// To the application: who types in a channel now.
+    Changed(WhoTypes),
+}
+
+/// Who types in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhoTypes {
+    /// Where.
+    pub channel: ByteString,
+    /// They, in the order of their names.
+    pub users: Vec<ByteString>,
 }
 
 /// What was said of ourselves in one channel.
@@ -152,7 +156,7 @@ impl Typing {
         }
         for (channel, users) in std::mem::take(&mut self.others) {
             if !users.is_empty() {
-                self.outputs.push_back(Output::Changed { channel, users: Vec::new() });
+                self.outputs.push_back(Output::Changed(WhoTypes { channel, users: Vec::new() }));
             }
         }
     }
@@ -260,7 +264,7 @@ impl Typing {
     fn tell(&mut self, channel: &str) {
         let users = self.users(channel);
         self.others.retain(|_, users| !users.is_empty());
-        self.outputs.push_back(Output::Changed { channel: channel.into(), users });
+        self.outputs.push_back(Output::Changed(WhoTypes { channel: channel.into(), users }));
     }
 
     /// Who types in this channel, in the order of their names.

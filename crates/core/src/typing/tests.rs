@@ -52,7 +52,7 @@ impl Rig {
         let text = |output| match output {
             Output::Say { channel, typing: true } => format!("start {channel}"),
             Output::Say { channel, typing: false } => format!("stop {channel}"),
-            Output::Changed { channel, users } => format!("{channel}: {}", users.join(",")),
+            Output::Changed(WhoTypes { channel, users }) => format!("{channel}: {}", users.join(",")),
         };
         std::iter::from_fn(|| self.typing.poll_output()).map(|output| (at, text(output))).collect()
     }

@@ -16,6 +16,7 @@ fn message(n: u64, cursor: Option<Cursor>) -> Item {
         key: None,
         timestamp: None,
         seq: cursor.as_ref().map(|cursor| cursor.seq),
+        replayed: false,
     });
     Item { event: Some(event), cursor, is_ephemeral: false }
 }
