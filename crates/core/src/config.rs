@@ -67,6 +67,7 @@ pub struct Config {
     pub(crate) token: Option<SecretString>,
     pub(crate) auth_options: AuthOptions,
     pub(crate) client_id: Option<String>,
+    pub(crate) user_id: Option<String>,
     pub(crate) channels: Vec<String>,
     pub(crate) retry_min: Duration,
     pub(crate) retry_max: Duration,
@@ -143,6 +144,12 @@ impl Config {
         self.client_id.as_deref()
     }
 
+    /// What the user is called, where the application chose it.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&str> {
+        self.user_id.as_deref()
+    }
+
     /// The channels that are joined from the start.
     #[must_use]
     pub fn channels(&self) -> &[String] {
@@ -197,18 +204,6 @@ impl Config {
         &self.presence
     }
 
-    /// How typing notices are sent and believed.
-    #[must_use]
-    pub const fn typing(&self) -> TypingOptions {
-        self.typing
-    }
-
-    /// How read receipts are sent and kept.
-    #[must_use]
-    pub const fn receipts(&self) -> ReceiptOptions {
-        self.receipts
-    }
-
     /// Most received events that the application may hold unhandled.
     #[must_use]
     pub const fn max_unhandled(&self) -> u32 {
@@ -250,6 +245,7 @@ impl ConfigBuilder {
                 token: None,
                 auth_options: AuthOptions::default(),
                 client_id: None,
+                user_id: None,
                 channels: Vec::new(),
                 retry_min: DEFAULT_RETRY_MIN,
                 retry_max: DEFAULT_RETRY_MAX,
@@ -367,6 +363,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// What the user is called in typing notices and read receipts: 1 to 128 bytes without control characters. Default:
+    /// the client's name. A `proto: 2` server puts the principal in its place; with a baseline server, set it.
+    #[must_use]
+    pub fn user_id(mut self, user_id: impl Into<String>) -> Self {
+        self.config.user_id = Some(user_id.into());
+        self
+    }
+
     /// Joins this channel from the start; may be called many times.
     #[must_use]
     pub fn channel(mut self, channel: impl Into<String>) -> Self {
@@ -428,6 +432,9 @@ impl ConfigBuilder {
         config.network.validate()?;
         if let Some(client_id) = &config.client_id {
             Key::check(client_id).map_err(ConfigError::ClientId)?;
+        }
+        if let Some(user_id) = &config.user_id {
+            channel_name(user_id).map_err(ConfigError::UserId)?;
         }
         for channel in &config.channels {
             channel_name(channel).map_err(ConfigError::Channel)?;
@@ -520,6 +527,9 @@ pub enum ConfigError {
     /// The client id is not one.
     #[error("bad client id")]
     ClientId(#[source] NameError),
+    /// The user's name is not one.
+    #[error("bad user id")]
+    UserId(#[source] NameError),
     /// A channel's name is not one.
     #[error("bad channel")]
     Channel(#[source] NameError),

@@ -46,8 +46,8 @@ pub enum Output {
 /// The machine. `W` is who waits for a receipt to be stored.
 #[derive(Debug)]
 pub struct Receipts<W> {
-    /// Our own names, the one that we call ourselves first.
-    me: Vec<ByteString>,
+    /// Our own user, once the session has said who that is.
+    me: Option<ByteString>,
     own: Own<W>,
     others: Others,
     outputs: VecDeque<Output>,
@@ -59,7 +59,7 @@ impl<W> Receipts<W> {
     #[must_use]
     pub fn new(options: ReceiptOptions) -> Self {
         Self {
-            me: Vec::new(),
+            me: None,
             own: Own::new(options),
             others: Others::new(options),
             outputs: VecDeque::new(),
@@ -67,9 +67,9 @@ impl<W> Receipts<W> {
         }
     }
 
-    /// We are called by these names, the one that we call ourselves first.
-    pub fn handle_me(&mut self, me: impl IntoIterator<Item = ByteString>) {
-        self.me = me.into_iter().collect();
+    /// Our user is called this.
+    pub fn handle_me(&mut self, me: ByteString) {
+        self.me = Some(me);
     }
 
     /// The user has read this message, or all messages of its channel up to it.
@@ -93,7 +93,7 @@ impl<W> Receipts<W> {
     /// A receipt is on disk, or could not be stored; these have waited for it.
     pub fn handle_stored(&mut self, flight: u64, stored: bool, now: Instant) -> Vec<W> {
         let Some((payload, waiters)) = self.own.land(flight, stored) else { return Vec::new() };
-        if let (Some(me), true) = (self.me.first().cloned(), stored) {
+        if let (Some(me), true) = (self.me.clone(), stored) {
             self.note(ReadReceipt {
                 channel: payload.channel_id.map(Into::into),
                 user: me,
@@ -120,7 +120,7 @@ impl<W> Receipts<W> {
             self.counts.ignored += 1;
             return;
         };
-        if self.me.contains(&receipt.user) {
+        if self.me.as_ref() == Some(&receipt.user) {
             // Read on another device of ours: it need not be said again.
             let channel = receipt.channel.clone().unwrap_or_default();
             self.own.settle(channel, receipt.message.clone(), receipt.up_to);

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 
 /// How read receipts are sent and kept.
 ///
@@ -43,5 +43,13 @@ impl ReceiptOptions {
             }
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// How read receipts are sent and kept.
+    #[must_use]
+    pub const fn receipts(&self) -> ReceiptOptions {
+        self.receipts
     }
 }

@@ -33,7 +33,7 @@ impl Rig {
         change(&mut options);
         let (receipts, now) = (Receipts::new(options), Instant::now());
         let mut rig = Self { receipts, now, waiter: 0, stored: Vec::new(), changed: Vec::new() };
-        rig.receipts.handle_me(["me".into(), "principal".into()]);
+        rig.receipts.handle_me("me".into());
         rig
     }
 
@@ -272,7 +272,7 @@ fn who_has_read_is_whom_the_server_names_and_our_own_devices_speak_for_us() {
     };
     rig.receipts.handle_received(&stamped("eve"));
     assert_eq!((rig.readers(&at(1)), rig.receipts.has_read("bob", &at(1))), (vec!["eve".to_owned()], false));
-    rig.receipts.handle_received(&stamped("principal"));
+    rig.receipts.handle_received(&stamped("me"));
     assert_eq!(rig.read_up_to(4), Called::Already(1), "the tablet has said so");
     assert_eq!(rig.read_up_to(5), Called::Waits);
 }

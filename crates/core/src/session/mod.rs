@@ -6,6 +6,7 @@
 
 mod batch;
 mod inbound;
+mod names;
 mod outbound;
 mod pace;
 mod renewal;
@@ -27,7 +28,10 @@ use actix_realtime_protocol::{
 };
 use bytestring::ByteString;
 
-pub use self::renewal::{Hidden, TokenNews};
+pub use self::{
+    names::Names,
+    renewal::{Hidden, TokenNews},
+};
 use self::{inbound::Inbound, outbound::Outbound, pace::Pace};
 use crate::{
     batch::Batcher,
@@ -172,6 +176,7 @@ pub struct Session {
     had_session: bool,
     early: Vec<ByteString>,
     head: EventHead,
+    names: Names,
     wanted: BTreeSet<String>,
     /// The channels that the server was told of on this link: `wanted`, but while a resume is under way.
     told: BTreeSet<String>,
@@ -204,6 +209,7 @@ impl Session {
             had_session: false,
             early: Vec::new(),
             head: EventHead::new(""),
+            names: Names::default(),
             wanted: BTreeSet::new(),
             told: BTreeSet::new(),
             joined: BTreeSet::new(),
@@ -233,6 +239,12 @@ impl Session {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.peer().is_some()
+    }
+
+    /// What we are called in the session that is up.
+    #[must_use]
+    pub const fn names(&self) -> &Names {
+        &self.names
     }
 
     /// What to do next, until there is nothing.

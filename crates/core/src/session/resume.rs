@@ -11,8 +11,8 @@ use actix_realtime_protocol::{
 use bytestring::ByteString;
 
 use super::{
-    Answer, CloseCode, Course, Cursor, EndReason, Facts, Link, LinkEnd, MAX_RESUME_WAIT, Output, Peer, Phase,
-    Session, Standing, TokenNews,
+    Answer, CloseCode, Course, Cursor, EndReason, Facts, Link, LinkEnd, MAX_RESUME_WAIT, Names, Output, Peer,
+    Phase, Session, Standing, TokenNews,
 };
 use crate::{event::GapReason, outbox::Proto2Answer, store::ResumeToken};
 
@@ -82,6 +82,7 @@ impl Session {
         let conn = first_conn(facts.opened_at) + link.generation;
         let meta = &facts.meta;
         self.head = encode::EventHead::new(&meta.client_id);
+        self.names = Names { subject: None, client_id: (&*meta.client_id).into() };
         self.wanted.clone_from(&meta.channels);
         self.told.clone_from(&meta.channels);
         if let Some(delivered) = standing.delivered.clone().filter(|at| meta.cursor.as_ref() != Some(at)) {
@@ -164,6 +165,8 @@ impl Session {
         let (Some(epoch), Some(pos), Some(seq)) = (&response.epoch, &response.pos, response.seq) else {
             return self.violation("the answer to resume lacks epoch, pos or seq");
         };
+        // Copies: what they share a buffer with is not to be kept.
+        self.names.subject = response.subject.as_deref().map(Into::into);
         let start = Cursor { epoch: epoch.to_string(), seq, pos: pos.to_string() };
         let gap = match self.inbound.received() {
             Some(last) if last.epoch != start.epoch => Some(GapReason::EpochChanged),

@@ -12,7 +12,7 @@ mod options;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Instant,
 };
 
@@ -113,8 +113,8 @@ impl Own {
 pub struct Typing {
     options: TypingOptions,
     live: bool,
-    /// Our own names: whoever is called so is not shown to us.
-    me: BTreeSet<ByteString>,
+    /// Our own user, who is not shown to us.
+    me: ByteString,
     own: BTreeMap<ByteString, Own>,
     others: BTreeMap<ByteString, BTreeMap<ByteString, Instant>>,
     outputs: VecDeque<Output>,
@@ -128,7 +128,7 @@ impl Typing {
         Self {
             options,
             live: false,
-            me: BTreeSet::new(),
+            me: ByteString::new(),
             own: BTreeMap::new(),
             others: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -136,11 +136,10 @@ impl Typing {
         }
     }
 
-    /// A session is up, in which we are called by these names.
-    pub fn handle_session_up(&mut self, me: impl IntoIterator<Item = ByteString>) {
+    /// A session is up, in which our user is called this.
+    pub fn handle_session_up(&mut self, me: ByteString) {
         self.end_session();
-        self.live = true;
-        self.me = me.into_iter().collect();
+        (self.live, self.me) = (true, me);
     }
 
     /// The session is gone, and with it everything that was said in it.
@@ -229,7 +228,7 @@ impl Typing {
         };
         let user = event.sender.as_deref().unwrap_or(&payload.user_id);
         let channel = event.channel.as_deref().unwrap_or(&payload.channel_id);
-        if user.is_empty() || self.me.contains(user) || channel_name(channel).is_err() {
+        if user.is_empty() || self.me == *user || channel_name(channel).is_err() {
             return;
         }
         if typing { self.begin(channel, user, now) } else { self.end(channel, user) }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 
 /// How typing notices are sent and believed.
 ///
@@ -55,5 +55,13 @@ impl TypingOptions {
             }
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// How typing notices are sent and believed.
+    #[must_use]
+    pub const fn typing(&self) -> TypingOptions {
+        self.typing
     }
 }

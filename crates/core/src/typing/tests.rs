@@ -21,7 +21,7 @@ impl Rig {
     )]
     fn with(options: TypingOptions) -> Self {
         let mut rig = Self { typing: Typing::new(options), start: Instant::now(), at: Duration::ZERO };
-        rig.typing.handle_session_up(["me".into(), "my principal".into()]);
+        rig.typing.handle_session_up("me".into());
         rig
     }
 
@@ -161,7 +161,7 @@ fn nothing_is_said_or_shown_of_what_was_before_a_reconnect() {
     assert_eq!(rig.call(true), [], "offline it is forgotten at once");
     assert_eq!(rig.typing.take_counts().typing_dropped, 1);
     assert_eq!(rig.hear(START, "bob", ROOM), [], "what comes late is of the session that is gone");
-    rig.typing.handle_session_up(["me".into()]);
+    rig.typing.handle_session_up("me".into());
     assert_eq!(rig.run_to(60_000), []);
     assert_eq!(rig.call(true), says(&[(60_000, "start room")]));
 }
@@ -201,7 +201,7 @@ fn who_types_is_whom_the_server_names_and_never_ourselves() {
     let mut rig = Rig::new();
     assert_eq!(rig.hear(START, "me", ROOM), []);
     let stamped = |sender: &str| Received { sender: Some(sender.into()), ..notice(START, "bob", ROOM) };
-    rig.typing.handle_received(&stamped("my principal"), rig.now());
+    rig.typing.handle_received(&stamped("me"), rig.now());
     assert_eq!(rig.said(), []);
     rig.typing.handle_received(&stamped("eve"), rig.now());
     assert_eq!(rig.said(), says(&[(0, "room: eve")]), "not bob, whatever she says");
@@ -253,7 +253,7 @@ fn a_link_that_comes_and_goes_does_not_make_more_starts() {
     let mut starts = 0;
     for at in 0..100 {
         rig.run_to(at * 50);
-        rig.typing.handle_session_up([]);
+        rig.typing.handle_session_up("me".into());
         starts += rig.call(true).len();
         rig.typing.handle_session_down();
     }

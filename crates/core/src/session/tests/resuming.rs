@@ -397,3 +397,25 @@ fn what_a_peer_says_wrong_ends_the_link_with_the_code_that_tells_it() {
         assert_eq!(rig.stream(), [""; 0], "nothing is read behind it");
     }
 }
+
+// [X-7]
+#[test]
+fn we_are_called_what_the_server_says_and_else_what_we_say_ourselves() {
+    let mut rig = rig();
+    rig.facts.meta.client_id = "phone".into();
+    rig.up();
+    rig.hear(answer(0, r#","subject":"alice""#));
+    rig.proceed();
+    let config = |user: Option<&str>| {
+        let settings = settings();
+        user.map_or_else(|| settings.clone(), |user| settings.clone().user_id(user)).build().unwrap()
+    };
+    assert_eq!(rig.session.names().user(&config(Some("ann"))), "alice");
+    rig.down();
+    rig.up();
+    rig.hear(r#"{"type":"resume_response","server_ack_seq":0}"#);
+    rig.proceed();
+    // Such a server says nothing of it.
+    assert_eq!(rig.session.names().user(&config(None)), "phone");
+    assert_eq!(rig.session.names().user(&config(Some("ann"))), "ann");
+}
