@@ -13,7 +13,9 @@ use actix_realtime_core::{
     hub::SubscriberId,
     outbox::Entry,
     presence::{Member, PresenceError},
+    receipts::ReadReceipt,
     report::Report,
+    typing::TypingError,
     unnumbered::Class,
 };
 use actix_realtime_protocol::{Key, NameError, channel_name, encode::EventHead};
@@ -21,21 +23,23 @@ use bytestring::ByteString;
 
 use crate::{
     auth::Auth,
-    driver::{Later, Promise, Stamp, WallClock, failpoint},
+    driver::{Later, Promise, Stamp, WallClock, ask, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
     message::{
-        Connect, Disconnect, Flush, GetMetrics, IsOnline, Join, LastSeen, Leave, NetworkChanged,
-        PendingCount, PresenceOf, SendAll, SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
-        UpdatePresence,
+        Connect, Disconnect, Flush, GetMetrics, HasUserRead, IsOnline, Join, LastSeen, Leave, NetworkChanged,
+        PendingCount, PresenceOf, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt,
+        SendTyping, SetToken, Shutdown, ShutdownReport, TypingUsers, UpdatePresence,
     },
     metrics::Metrics as MetricsActor,
     network::Network,
     outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
     presence::{ChannelWanted, Presence},
+    receipts::Receipts,
     reply::{Reply, Sent, parts},
     sequencer::{SendUnnumbered, Unsent},
     subscribe::Subscribe,
     supervisor::Supervisor,
+    typing::Typing,
 };
 
 /// Most messages that are collected before they go to the outbox, whatever else is in the mailbox.
@@ -90,6 +94,8 @@ pub(crate) struct Doors {
     pub(crate) events: Addr<Events>,
     pub(crate) presence: Addr<Presence>,
     pub(crate) metrics: Addr<MetricsActor>,
+    pub(crate) typing: Addr<Typing>,
+    pub(crate) receipts: Addr<Receipts>,
     pub(crate) network: Addr<Network>,
 }
 
@@ -294,29 +300,18 @@ passed_on! {
     IsOnline => bool, "client.IsOnline", |self, m| ask(&self.doors.presence, m), false;
     LastSeen => Option<SystemTime>, "client.LastSeen", |self, m| ask(&self.doors.presence, m), None;
     GetMetrics => Report, "client.GetMetrics", |self, m| ask(&self.doors.metrics, m), Report::default();
+    SendTyping => Result<(), TypingError>, "client.SendTyping", |self, m| ask(&self.doors.typing, m), Ok(());
+    TypingUsers => Vec<ByteString>, "client.TypingUsers", |self, m| ask(&self.doors.typing, m), Vec::new();
+    SendReadReceipt => Result<(), ReceiptError>, "client.SendReadReceipt",
+        |self, m| ask(&self.doors.receipts, m), Err(ReceiptError::Closed);
+    HasUserRead => bool, "client.HasUserRead", |self, m| ask(&self.doors.receipts, m), false;
+    ReceiptsOf => Vec<ReadReceipt>, "client.ReceiptsOf", |self, m| ask(&self.doors.receipts, m), Vec::new();
     Shutdown => ShutdownReport, "client.Shutdown", |self, m| self.shut_down(m), GONE;
 }
 
 /// The answer of an actor that is gone for good.
 const NOBODY: SubscriberId = SubscriberId(0);
 const GONE: ShutdownReport = ShutdownReport { remaining: 0, store_closed: false };
-
-/// An actor's answer, asked again if it panicked over the question; None when it is gone for good.
-pub(crate) fn ask<A, M>(addr: &Addr<A>, message: M) -> impl Future<Output = Option<M::Result>> + use<A, M>
-where
-    A: Handler<M> + Actor<Context = Context<A>>,
-    M: Message<Result: Send> + Clone + Send + 'static,
-{
-    let addr = addr.clone();
-    async move {
-        while addr.connected() {
-            if let Ok(answer) = addr.send(message.clone()).await {
-                return Some(answer);
-            }
-        }
-        None
-    }
-}
 
 impl Handler<Connect> for ClientActor {
     type Result = ();

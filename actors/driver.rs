@@ -16,7 +16,7 @@ use actix::{
 };
 use actix_realtime_core::config::Config;
 use futures_core::Stream;
-use tokio::time::Sleep;
+use tokio::{sync::oneshot, time::Sleep};
 
 /// A named place where a test can make a handler panic; nothing without the feature.
 macro_rules! failpoint {
@@ -229,6 +229,23 @@ impl Stream for Ticks {
     }
 }
 
+/// An actor's answer, asked again if it panicked over the question; None when it is gone for good.
+pub(crate) fn ask<A, M>(addr: &Addr<A>, message: M) -> impl Future<Output = Option<M::Result>> + use<A, M>
+where
+    A: Handler<M> + Actor<Context = Context<A>>,
+    M: Message<Result: Send> + Clone + Send + 'static,
+{
+    let addr = addr.clone();
+    async move {
+        while addr.connected() {
+            if let Ok(answer) = addr.send(message.clone()).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+}
+
 /// An answer that an actor gives later, without a task of its own: what [`ClientActor`](crate::ClientActor)'s handlers return.
 ///
 /// Inside, the handler keeps the promise. Dropped unanswered, the caller gets `MailboxError::Closed`.
@@ -279,6 +296,12 @@ impl<T> Promise<T> {
 }
 
 impl<T> Answer<T> {
+    /// One that is waited for here, and not by a caller.
+    pub(crate) fn awaited() -> (Self, oneshot::Receiver<T>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some(sender)), receiver)
+    }
+
     pub(crate) fn give(self, value: T) {
         if let Some(caller) = self.0 {
             // A caller that has gone away is no news.

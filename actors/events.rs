@@ -1,4 +1,4 @@
-//! Receives: `Deliver`, `AskStanding` from the sequencer; `Occurred` from everybody; `MetricsChanged` from the metrics; `AddSubscriber`, `Unsubscribe` from the front door; `Handled` from events let go.
+//! Receives: `Deliver`, `AskStanding` from the sequencer; `Occurred` from everybody; `MetricsChanged` from the metrics; `AddSubscriber`, `Unsubscribe` from the front door, the former also from actors that listen by themselves; `Handled` from events let go.
 //! Sends: `HubSaid` to the sequencer, `Told` to the outbox, typed events to subscribers, counters to the metrics.
 //! Owns: who gets which event, in which order, and what the application has (D-9).
 //! On restart: subscribers and what waits for them stay; what they let go meanwhile is looked up, and an event that was being taken is taken again.

@@ -14,21 +14,24 @@ use actix_realtime_core::{
     hub::{Filter, SubscriberId},
     network::{NetworkHint, NetworkMonitor},
     presence::{Member, PresenceError},
+    receipts::{MessageRef, ReadReceipt},
     report::Report,
     store::Store,
     transport::Transport,
+    typing::TypingError,
 };
 use actix_realtime_protocol::{Key, NameError};
+use bytestring::ByteString;
 use secrecy::SecretString;
 
 use crate::{
-    client::{ClientActor, ask},
-    driver::{BootClock, WallClock},
+    client::ClientActor,
+    driver::{BootClock, WallClock, ask},
     events::Unsubscribe,
     message::{
-        Accepted, Connect, Disconnect, Flush, GetMetrics, IsOnline, Join, LastSeen, Leave, NetworkChanged,
-        PendingCount, PresenceOf, SendAll, SendError, SendEvent, SetToken, Shutdown, ShutdownReport,
-        UpdatePresence,
+        Accepted, Connect, Disconnect, Flush, GetMetrics, HasUserRead, IsOnline, Join, LastSeen, Leave,
+        NetworkChanged, PendingCount, PresenceOf, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent,
+        SendReadReceipt, SendTyping, SetToken, Shutdown, ShutdownReport, TypingUsers, UpdatePresence,
     },
     subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
@@ -188,6 +191,37 @@ impl Client {
         ask(&self.0.addr, LastSeen(user.to_owned())).await.flatten()
     }
 
+    /// Says that the user types in a channel, or has stopped: [`SendTyping`].
+    ///
+    /// # Errors
+    /// [`TypingError`] where the channel's name is not one, or one too many.
+    pub async fn send_typing(&self, channel: &str, typing: bool) -> Result<(), TypingError> {
+        ask(&self.0.addr, SendTyping { channel: channel.to_owned(), typing }).await.unwrap_or(Ok(()))
+    }
+
+    /// Who types in a channel: [`TypingUsers`]. In a client that has ended, nobody.
+    pub async fn typing_users(&self, channel: &str) -> Vec<ByteString> {
+        ask(&self.0.addr, TypingUsers(channel.to_owned())).await.unwrap_or_default()
+    }
+
+    /// Says that the user has read something: [`SendReadReceipt`]. Resolves when that is on disk.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub async fn send_read_receipt(&self, receipt: SendReadReceipt) -> Result<(), ReceiptError> {
+        ask(&self.0.addr, receipt).await.unwrap_or(Err(ReceiptError::Closed))
+    }
+
+    /// Whether a user is known to have read a message: [`HasUserRead`].
+    pub async fn has_user_read(&self, user: &str, message: MessageRef) -> bool {
+        ask(&self.0.addr, HasUserRead { user: user.to_owned(), message }).await.unwrap_or_default()
+    }
+
+    /// Who is known to have read a message: [`ReceiptsOf`].
+    pub async fn receipts_of(&self, message: MessageRef) -> Vec<ReadReceipt> {
+        ask(&self.0.addr, ReceiptsOf(message)).await.unwrap_or_default()
+    }
+
     /// How many messages wait: [`PendingCount`]. Of a client that has ended, 0.
     pub async fn pending_count(&self) -> u64 {
         ask(&self.0.addr, PendingCount).await.unwrap_or_default()
@@ -327,6 +361,12 @@ impl ClientBuilder {
     #[must_use]
     pub fn client_id(self, client_id: impl Into<String>) -> Self {
         self.configure(|config| config.client_id(client_id))
+    }
+
+    /// What the user is called in typing notices and read receipts: [`ConfigBuilder::user_id`].
+    #[must_use]
+    pub fn user_id(self, user_id: impl Into<String>) -> Self {
+        self.configure(|config| config.user_id(user_id))
     }
 
     /// Joins this channel from the start: [`ConfigBuilder::channel`].

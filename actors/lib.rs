@@ -84,6 +84,8 @@ mod sequencer;
 
 mod events;
 mod metrics;
+mod receipts;
+mod typing;
 
 mod child;
 mod driver;
@@ -108,10 +110,12 @@ pub use actix_realtime_core::{
     presence::{
         Change, Device, Member, MetadataError, PresenceChange, PresenceError, PresenceOptions, Status,
     },
+    receipts::{MessageRef, MessageRefError, ReadReceipt, ReceiptOptions},
     report::{BUCKETS_MS, Histogram, Report, StateTimes},
     rotation::EndpointOptions,
     store::{LocalId, Verdict},
     transport::{LinkEnd, LinkLimits, OpenError},
+    typing::{TypingError, TypingOptions, WhoTypes},
 };
 pub use actix_realtime_protocol::{Action, CloseCode, Key, NameError};
 pub use actix_realtime_store::{MemoryStore, RedbStore};
@@ -125,13 +129,15 @@ pub use self::{
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
     message::{
-        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, IsOnline, Join, LastSeen, Leave,
-        NetworkChanged, PendingCount, PresenceOf, SendAll, SendError, SendEvent, SetToken, Shutdown,
-        ShutdownReport, UpdatePresence,
+        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, HasUserRead, IsOnline, Join, LastSeen,
+        Leave, NetworkChanged, PendingCount, PresenceOf, ReceiptError, ReceiptsOf, SendAll, SendError,
+        SendEvent, SendReadReceipt, SendTyping, SetToken, Shutdown, ShutdownReport, TypingUsers,
+        UpdatePresence,
     },
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
-        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, Subscribe,
+        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, ReceiptsChanged,
+        Subscribe, TypingChanged,
     },
 };
 

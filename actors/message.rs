@@ -14,11 +14,14 @@ use actix_realtime_core::{
     network::NetworkHint,
     outbox::{Outcome, Refusal, Refused, Stored},
     presence::{Member, PresenceError, Status, Update},
+    receipts::{MessageRef, MessageRefError, ReadReceipt},
     report::Report,
     store::{LocalId, Verdict},
+    typing::TypingError,
     unnumbered,
 };
 use actix_realtime_protocol::{Key, NameError};
+use bytestring::ByteString;
 use serde::Serialize;
 
 /// Sends a message; what that promises is said by its class, [`Delivery`].
@@ -402,6 +405,82 @@ pub struct IsOnline(pub String);
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Option<SystemTime>")]
 pub struct LastSeen(pub String);
+
+/// The user types in a channel, or has stopped (T-2): to be sent at each keystroke, and when the text is sent or gone.
+///
+/// The last word for a channel counts. It is told to the channel's members while a session is up, throttled, and
+/// stops by itself after [`TypingOptions::expiry`](crate::TypingOptions::expiry); it is never stored.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), TypingError>")]
+pub struct SendTyping {
+    /// Where.
+    pub channel: String,
+    /// Whether the user types.
+    pub typing: bool,
+}
+
+/// Who types in this channel now, in the order of their names, and never the user of this client. Changes are told by
+/// [`TypingChanged`](crate::TypingChanged).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Vec<ByteString>")]
+pub struct TypingUsers(pub String);
+
+/// The user has read a message, or all messages of a channel up to one.
+///
+/// It is stored like any message before the answer comes, and goes out as soon as it can. What a receipt sent before
+/// says already is not sent again, and up-to receipts in a row become one.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "Result<(), ReceiptError>")]
+pub struct SendReadReceipt {
+    pub(crate) message: MessageRef,
+    pub(crate) up_to: bool,
+}
+
+impl SendReadReceipt {
+    /// This message is read.
+    #[must_use]
+    pub const fn of(message: MessageRef) -> Self {
+        Self { message, up_to: false }
+    }
+
+    /// This message is read, and with it all of its channel before it. It needs a channel and a position.
+    #[must_use]
+    pub const fn up_to(message: MessageRef) -> Self {
+        Self { message, up_to: true }
+    }
+}
+
+/// Why a receipt was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// There can be no receipt for such a message.
+    #[error("there can be no such receipt")]
+    Message(#[source] MessageRefError),
+    /// It could not be stored, or that is not known: sent again, it has its effect once.
+    #[error("the receipt may not be stored")]
+    NotStored(#[source] SendError),
+    /// The client has ended.
+    #[error("the client has ended, the receipt is not stored")]
+    Closed,
+}
+
+/// Whether a user is known to have read a message: of whoever sent a receipt while it was heard, and within the bounds
+/// of [`ReceiptOptions`](crate::ReceiptOptions).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct HasUserRead {
+    /// Who: the principal with a `proto: 2` server, else what the user's client says.
+    pub user: String,
+    /// Which message; with its position, receipts for later ones count as well.
+    pub message: MessageRef,
+}
+
+/// Who is known to have read a message, in the order of their names; see [`HasUserRead`]. Changes are told by
+/// [`ReceiptsChanged`](crate::ReceiptsChanged).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Vec<ReadReceipt>")]
+pub struct ReceiptsOf(pub MessageRef);
 
 /// How many messages wait in the outbox: accepted, and neither acked nor put aside. Other classes than the durable one
 /// do not count.

@@ -1,5 +1,5 @@
 //! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `RenewToken` from the auth actor, `TellSession` from the supervisor; `SendUnnumbered` from the front door; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
-//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `TokenHeard` to the auth actor, `SessionSaid` to the supervisor, `SessionPulse` to whoever speaks by the session, answers to senders.
+//! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `TokenHeard` to the auth actor, `SessionSaid` to the supervisor, `WhoWeAre`, `SessionPulse` to whoever speaks by the session, answers to senders.
 //! Owns: what is said over one link after another: window, acks, resume, order and gaps of what arrives.
 //! On restart: no session and no link; the supervisor ends the link that was, and the next one resumes.
 
@@ -12,7 +12,7 @@ use actix_realtime_core::{
     link::FailReason,
     metrics::Metrics,
     report::Observation,
-    session::{Output, Session, TokenNews},
+    session::{Names, Output, Session, TokenNews},
     store::Peer,
     unnumbered::Class,
 };
@@ -55,6 +55,11 @@ pub(crate) enum SessionPulse {
     Down,
 }
 
+/// What we are called, told before the session is.
+#[derive(Message, Clone, Debug)]
+#[rtype(result = "()")]
+pub(crate) struct WhoWeAre(pub(crate) Names);
+
 /// An actor that was restarted has forgotten: is a session up? Its recipient is told.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -94,6 +99,8 @@ pub(crate) struct Doors {
     /// Who is told when a session comes and goes.
     pub(crate) pulses: Vec<Recipient<SessionPulse>>,
     pub(crate) observed: Recipient<Observed>,
+    /// Who is told what we are called.
+    pub(crate) named: Vec<Recipient<WhoWeAre>>,
 }
 
 /// The actor.
@@ -172,6 +179,9 @@ impl Sequencer {
                 Output::Deliver(items) => events.do_send(Deliver(items)),
                 Output::SessionUp(peer) => {
                     supervisor.do_send(SessionSaid::Up);
+                    for recipient in &self.doors.named {
+                        recipient.do_send(WhoWeAre(self.machine.names().clone()));
+                    }
                     self.tell_pulse(SessionPulse::Up { proto2: peer == Peer::Proto2, generation });
                 }
                 Output::Progress => supervisor.do_send(SessionSaid::Progress),

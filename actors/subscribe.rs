@@ -15,8 +15,10 @@ use actix_realtime_core::{
     hub::{Filter, Kind, SubscriberId},
     link::ConnectionState,
     presence::PresenceChange,
+    receipts::ReadReceipt,
     report::Report,
     store::LocalId,
+    typing::WhoTypes,
 };
 use futures_core::Stream;
 use tokio::sync::mpsc;
@@ -101,6 +103,11 @@ typed! {
     PresenceChanged(Presence, Event::PresenceChanged(change) => change, PresenceChange);
     /// What is counted and measured changed; at most once a second. Dereferences to [`Report`].
     MetricsUpdated(Metrics, Event::Metrics(report) => report, Report);
+    /// Who types in a channel has changed; dereferences to [`WhoTypes`]. The newest of each channel counts.
+    TypingChanged(Typing, Event::TypingChanged(who) => who, WhoTypes);
+    /// Somebody has read something; dereferences to [`ReadReceipt`]. The newest of each user in each channel counts:
+    /// what there is to know is told by [`HasUserRead`](crate::HasUserRead) and [`ReceiptsOf`](crate::ReceiptsOf).
+    ReceiptsChanged(Receipts, Event::ReceiptsChanged(receipt) => receipt, ReadReceipt);
 }
 
 /// Any event: for an actor that wants several kinds in their one order. Dereferences to [`Event`].
@@ -118,6 +125,8 @@ impl FromEvent for ClientEvent {
         Kind::Connection,
         Kind::Metrics,
         Kind::Presence,
+        Kind::Typing,
+        Kind::Receipts,
     ];
 
     fn from_event(event: HeldEvent) -> Option<Self> {
@@ -225,7 +234,7 @@ impl<M> Subscribe<M> {
         self
     }
 
-    /// Of messages, only those of this channel. Several add up.
+    /// Of messages, typing and receipts, only those of this channel. Several add up.
     #[must_use]
     pub fn channel(mut self, channel: impl Into<String>) -> Self {
         self.filter = self.filter.channel(channel);

@@ -50,6 +50,8 @@ pub(crate) enum ChildId {
     Connection,
     Heartbeat,
     Metrics,
+    Typing,
+    Receipts,
     Client,
     Network,
 }

@@ -29,8 +29,10 @@ use crate::{
     network::Network,
     outbox::{self, Outbox},
     presence::{self, Presence},
+    receipts::{self, Receipts},
     sequencer::{self, Sequencer},
     supervisor::{self, ChildId, Supervisor},
+    typing::{self, Typing},
 };
 
 /// What a client is made of.
@@ -75,6 +77,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let (heartbeat_slot, heartbeat) = Slot::<Heartbeat>::new();
     let (metrics_slot, metrics) = Slot::<Metrics>::new();
     let dial = connection::Dial::default();
+    let (typing_slot, typing) = Slot::<Typing>::new();
+    let (receipts_slot, receipts) = Slot::<Receipts>::new();
     let (client_slot, client) = Slot::<ClientActor>::new();
     let (network_slot, network) = Slot::<Network>::new();
     let (supervisor_slot, supervisor) = Slot::<Supervisor>::new();
@@ -125,8 +129,9 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             auth: auth.clone().recipient(),
             supervisor: supervisor.clone().recipient(),
             metrics: metrics.clone().recipient(),
-            pulses: vec![presence.clone().recipient()],
+            pulses: vec![presence.clone().recipient(), typing.clone().recipient()],
             observed: metrics.clone().recipient(),
+            named: vec![typing.clone().recipient(), receipts.clone().recipient()],
         };
         child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(
             config, has_inbox, doors, clock, seed
@@ -191,6 +196,24 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let settings = config.clone();
     child!(Metrics, "metrics", true, metrics_slot, move || Metrics::new(&settings, clock, changed));
     {
+        let config = config.clone();
+        let doors = typing::Doors {
+            sequencer: sequencer.clone(),
+            events: events.clone(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Typing, "typing", true, typing_slot, move || Typing::new(config, doors, clock));
+    }
+    {
+        let config = config.clone();
+        let doors = receipts::Doors {
+            outbox: outbox.clone(),
+            events: events.clone(),
+            metrics: metrics.clone().recipient(),
+        };
+        child!(Receipts, "receipts", true, receipts_slot, move || Receipts::new(config, doors, clock));
+    }
+    {
         let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = client::Doors {
             outbox: outbox.clone(),
@@ -200,6 +223,8 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             events: events.clone(),
             presence,
             metrics: metrics.clone(),
+            typing,
+            receipts,
             network,
         };
         child!(Client, "client", true, client_slot, move || ClientActor::new(config, doors, clock, seed));

@@ -1,4 +1,5 @@
-//! The client through its public doors, against a scripted server in memory, under a paused clock.
+//! The client through its public doors, against a scripted server in memory, under a paused clock; in `node` against a
+//! real one.
 #![expect(clippy::expect_used, reason = "a test helper fails its test")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test picks the one event that it waits for")]
 
@@ -12,14 +13,17 @@ mod lifecycle;
 mod logs;
 mod metrics;
 mod network;
+mod node;
 mod pace;
 mod presence;
 mod presence_node;
+mod receipts;
 mod receiving;
 mod secrets;
 mod sending;
 mod storing;
 mod supervision;
+mod typing;
 
 use std::{fmt::Debug, future::Future, time::Duration};
 

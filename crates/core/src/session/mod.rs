@@ -28,11 +28,11 @@ use actix_realtime_protocol::{
 };
 use bytestring::ByteString;
 
+use self::{inbound::Inbound, outbound::Outbound, pace::Pace};
 pub use self::{
     names::Names,
     renewal::{Hidden, TokenNews},
 };
-use self::{inbound::Inbound, outbound::Outbound, pace::Pace};
 use crate::{
     batch::Batcher,
     config::Config,

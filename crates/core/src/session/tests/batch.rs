@@ -46,7 +46,10 @@ fn by_default_nothing_waits_and_no_batch_is_offered() {
     let mut rig = Rig::with(settings());
     rig.session.handle_time(rig.now);
     rig.up();
-    assert_eq!(resume_of(&rig.sent()[0]).features, ["cumulative_ack", "auth_refresh", "presence"].map(Text::from));
+    assert_eq!(
+        resume_of(&rig.sent()[0]).features,
+        ["cumulative_ack", "auth_refresh", "presence"].map(Text::from)
+    );
     // What was not offered cannot be accepted.
     rig.hear(answer(0, r#","features":["batch"]"#));
     rig.proceed();
