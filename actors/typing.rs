@@ -96,15 +96,13 @@ impl Actor for Typing {
         });
         let listening = ask(&self.doors.events, listen.clone());
         ctx.spawn(listening.into_actor(self).map(|_, _, _| ()));
+        // A pulse may have been lost to a panic.
+        self.doors.sequencer.do_send(AskPulse(ctx.address().recipient()));
         self.drain();
     }
 }
 
-impl Supervised for Typing {
-    fn restarting(&mut self, ctx: &mut Context<Self>) {
-        self.doors.sequencer.do_send(AskPulse(ctx.address().recipient()));
-    }
-}
+impl Supervised for Typing {}
 
 impl Handler<SendTyping> for Typing {
     type Result = Result<(), TypingError>;
