@@ -3,9 +3,10 @@
 use std::{cell::RefCell, pin::Pin, rc::Rc, time::Duration};
 
 use actix_realtime::{
-    Client, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, NetworkHint, SendEvent,
-    Token, extend::network::NetworkMonitor, testing::ScriptedServer,
+    Client, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, MessageRef, NetworkHint,
+    SendEvent, SendReadReceipt, Token, extend::network::NetworkMonitor, testing::ScriptedServer,
 };
+use actix_realtime_core::receipts::ReceiptPayload;
 use futures_util::{Stream, stream};
 use tokio::{
     runtime::Builder,
@@ -45,6 +46,7 @@ impl Day {
         self.server.tell_expiry(Some(Duration::from_secs(300)), true);
         let client = self.start(1).await?;
         self.morning(&client).await?;
+        self.company(&client).await?;
         self.bad_links(&client).await?;
         self.tokens(&client).await?;
         self.held_back(&client).await?;
@@ -173,6 +175,48 @@ impl Day {
             return Err(format!("{pending} wait after all was settled, {} were accepted", metrics.accepted));
         }
         Ok(())
+    }
+
+    /// Others who type and read, and we do: what is lost to a panic is said again, as people do.
+    async fn company(&self, client: &Client) -> Result<(), String> {
+        let types = r#"{"type":"event","event":"typing.start","channel":"room","sender":"bob",
+            "payload":{"channelId":"room"}}"#;
+        let shown = async {
+            while client.typing_users("room").await.is_empty() {
+                self.server.say(types);
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(PATIENCE, shown).await.map_err(|_| "nobody is seen to type".to_owned())?;
+        client.send_typing("room", true).await.map_err(|error| error.to_string())?;
+        sleep(Duration::from_secs(5)).await;
+        let at = |position: u64| MessageRef::new(position.to_string()).channel("room").position(position);
+        for position in 1..=3 {
+            let stored = async {
+                while client.send_read_receipt(SendReadReceipt::up_to(at(position))).await.is_err() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(PATIENCE, stored).await.map_err(|_| format!("receipt {position} is not stored"))?;
+        }
+        let read = async {
+            while !client.has_user_read("scripted", at(1)).await || client.receipts_of(at(1)).await.is_empty()
+            {
+                let payload = ReceiptPayload {
+                    user_id: String::new(),
+                    message_id: "1".to_owned(),
+                    read_at: String::new(),
+                    channel_id: None,
+                    up_to: Some(1),
+                };
+                self.server
+                    .publish("message.read", Some("room"), &payload)
+                    .map_err(|error| error.to_string())?;
+                sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, read).await.map_err(|_| "nobody is known to have read".to_owned())?
     }
 
     /// Links that are cut, and one that says nothing any more.
