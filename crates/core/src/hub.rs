@@ -9,7 +9,6 @@
 //! that wanted it has let go of it.
 
 mod filter;
-mod presence;
 mod stale;
 mod subscriber;
 
@@ -20,7 +19,7 @@ use std::{
 
 pub use self::filter::Filter;
 use self::{
-    stale::{Stale, Subject, is_kept, subject},
+    stale::{Stale, Subject, kept, subject},
     subscriber::{Batch, Subscriber},
 };
 use crate::{
@@ -94,7 +93,10 @@ impl Kind {
     }
 
     const fn is_latest(self) -> bool {
-        matches!(self, Self::Acked | Self::Connection | Self::Metrics | Self::Typing | Self::Receipts)
+        matches!(
+            self,
+            Self::Acked | Self::Connection | Self::Metrics | Self::Presence | Self::Typing | Self::Receipts
+        )
     }
 }
 
@@ -146,7 +148,6 @@ pub struct Hub {
     first: u64,
     subscribers: BTreeMap<SubscriberId, Subscriber>,
     latest: BTreeMap<Subject, Arc<Event>>,
-    present: presence::Present,
     /// Whether the stream is held because nobody has ever subscribed to it.
     waiting_for_first: bool,
     notices: usize,
@@ -169,7 +170,6 @@ impl Hub {
             first: 0,
             subscribers: BTreeMap::new(),
             latest: BTreeMap::new(),
-            present: presence::Present::default(),
             waiting_for_first: !config.send_only && !has_inbox,
             notices: 0,
             emptied: 0,
@@ -217,8 +217,7 @@ impl Hub {
         for (subject, event) in self.latest.iter().filter(|(_, event)| filter.wants(event)) {
             stale.push(subject, Arc::clone(event));
         }
-        let mut subscriber = Subscriber::new(filter, is_internal, next, stale);
-        subscriber.presence.begin(&self.present, &subscriber.filter);
+        let subscriber = Subscriber::new(filter, is_internal, next, stale);
         self.subscribers.insert(id, subscriber);
         self.serve(id);
         self.advance();
@@ -304,20 +303,15 @@ impl Hub {
     /// An event from anywhere else.
     pub fn handle_event(&mut self, event: Event) {
         let kind = Kind::of(&event);
-        if let Event::PresenceChanged(change) = event {
-            self.handle_presence(change);
-            return self.serve_all();
-        }
         let event = Arc::new(event);
         if kind.is_latest() {
             let subject = subject(&event);
             for subscriber in self.subscribers.values_mut().filter(|s| s.filter.wants(&event)) {
                 self.counts.coalesced += u64::from(subscriber.stale.push(&subject, Arc::clone(&event)));
             }
-            if is_kept(&event) {
-                self.latest.insert(subject, event);
-            } else {
-                self.latest.remove(&subject);
+            match kept(event) {
+                Some(event) => drop(self.latest.insert(subject, event)),
+                None => drop(self.latest.remove(&subject)),
             }
         } else {
             if self.notices >= MAX_NOTICES {
@@ -374,7 +368,6 @@ impl Hub {
             subscriber.latest_out = None;
         }
         subscriber.ephemerals.handled(batch);
-        subscriber.presence.handled(batch);
         if let Some(held) = subscriber.batches.iter_mut().find(|held| held.id == batch) {
             held.done = true;
         }
@@ -421,10 +414,6 @@ impl Hub {
             }
             self.batches += 1;
             subscriber.batches.push_back(Batch { id: self.batches, from, done: false });
-            self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
-        }
-        if let Some(events) = subscriber.presence.next(MAX_BATCH, self.batches + 1) {
-            self.batches += 1;
             self.outputs.push_back(Output::Deliver { to: id, batch: self.batches, events });
         }
         while let Some(events) = subscriber.ephemerals.next(MAX_BATCHES, MAX_BATCH, self.batches + 1) {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{Filter, presence::Changes, stale::Stale};
+use super::{Filter, stale::Stale};
 use crate::event::Event;
 
 /// Most ephemeral events that wait for a subscriber.
@@ -28,7 +28,6 @@ pub(super) struct Subscriber {
     pub(super) stale: Stale,
     pub(super) latest_out: Option<u64>,
     pub(super) ephemerals: Ephemerals,
-    pub(super) presence: Changes,
 }
 
 impl Subscriber {
@@ -41,7 +40,6 @@ impl Subscriber {
             stale,
             latest_out: None,
             ephemerals: Ephemerals::default(),
-            presence: Changes::default(),
         }
     }
 
