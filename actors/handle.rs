@@ -29,10 +29,11 @@ use crate::{
     driver::{BootClock, WallClock, ask},
     events::Unsubscribe,
     message::{
-        Accepted, Connect, Disconnect, Flush, GetMetrics, HasUserRead, IsOnline, Join, LastSeen, Leave,
-        NetworkChanged, PendingCount, PresenceOf, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent,
-        SendReadReceipt, SendTyping, SetToken, Shutdown, ShutdownReport, TypingUsers, UpdatePresence,
+        Accepted, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
+        PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
+        SetToken, Shutdown, ShutdownReport, TypingUsers,
     },
+    presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
     subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
 };

@@ -129,11 +129,11 @@ pub use self::{
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
     message::{
-        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, HasUserRead, IsOnline, Join, LastSeen,
-        Leave, NetworkChanged, PendingCount, PresenceOf, ReceiptError, ReceiptsOf, SendAll, SendError,
-        SendEvent, SendReadReceipt, SendTyping, SetToken, Shutdown, ShutdownReport, TypingUsers,
-        UpdatePresence,
+        Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
+        PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
+        SetToken, Shutdown, ShutdownReport, TypingUsers,
     },
+    presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
         HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, ReceiptsChanged,

@@ -1,10 +1,6 @@
 //! What the application says to the client, and what it hears back.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use actix_realtime_core::{
@@ -13,7 +9,6 @@ use actix_realtime_core::{
     draft::{Draft, DraftError},
     network::NetworkHint,
     outbox::{Outcome, Refusal, Refused, Stored},
-    presence::{Member, PresenceError, Status, Update},
     receipts::{MessageRef, MessageRefError, ReadReceipt},
     report::Report,
     store::{LocalId, Verdict},
@@ -359,52 +354,6 @@ pub struct Join(pub String);
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Leave(pub String);
-
-/// Says how we are: to everybody in the channels that we are in, or come into. It holds until the next word, over
-/// reconnects: each session begins with the latest, and nothing older is ever said. Nothing of it is stored, and the
-/// process's end ends it.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), PresenceError>")]
-pub struct UpdatePresence(pub(crate) Update);
-
-impl UpdatePresence {
-    /// We are like this, without metadata, in every channel; what was said of single channels holds no more.
-    #[must_use]
-    pub fn new(status: Status) -> Self {
-        Self(Update::new(status))
-    }
-
-    /// With this metadata: as JSON at most 4,096 bytes, nested at most 28 levels deep. It is serialised now.
-    ///
-    /// # Errors
-    /// [`PresenceError::Payload`] where it cannot be written as JSON. Its bounds are told by the answer.
-    pub fn metadata<T: Serialize + ?Sized>(self, metadata: &T) -> Result<Self, PresenceError> {
-        self.0.metadata(metadata).map(Self)
-    }
-
-    /// Only in this channel, whatever is said of the others. It is told once the server has let us in.
-    #[must_use]
-    pub fn channel(self, channel: &str) -> Self {
-        Self(self.0.channel(channel))
-    }
-}
-
-/// Who is in this channel, by name, ourselves included if we said so; of None, those who are in no channel. While no
-/// session is up: who was, as far as is known.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Vec<Member>")]
-pub struct PresenceOf(pub Option<String>);
-
-/// Whether a device of this user is in any channel of ours: online, away or busy.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "bool")]
-pub struct IsOnline(pub String);
-
-/// When this user was seen last, in any channel of ours, by the server's clock; None where that is not known. Of users
-/// who have left the last 1,024 are remembered.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Option<SystemTime>")]
-pub struct LastSeen(pub String);
 
 /// The user types in a channel, or has stopped (T-2): to be sent at each keystroke, and when the text is sent or gone.
 ///

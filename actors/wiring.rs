@@ -131,7 +131,11 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             metrics: metrics.clone().recipient(),
             pulses: vec![presence.clone().recipient(), typing.clone().recipient()],
             observed: metrics.clone().recipient(),
-            named: vec![typing.clone().recipient(), receipts.clone().recipient()],
+            named: vec![
+                presence.clone().recipient(),
+                typing.clone().recipient(),
+                receipts.clone().recipient(),
+            ],
         };
         child!(Sequencer, "sequencer", true, sequencer_slot, move || Sequencer::new(
             config, has_inbox, doors, clock, seed
@@ -159,7 +163,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             events: events.clone(),
             metrics: metrics.clone().recipient(),
         };
-        child!(Presence, "presence", true, presence_slot, move || Presence::new(&config, doors, clock));
+        child!(Presence, "presence", true, presence_slot, move || Presence::new(config, doors, clock));
     }
     {
         let request = OpenRequest {

@@ -198,12 +198,6 @@ impl Config {
         self.send_only
     }
 
-    /// The settings of presence.
-    #[must_use]
-    pub const fn presence(&self) -> &PresenceOptions {
-        &self.presence
-    }
-
     /// Most received events that the application may hold unhandled.
     #[must_use]
     pub const fn max_unhandled(&self) -> u32 {

@@ -83,10 +83,9 @@ impl Presence {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let options = config.presence();
-        let user = options.user.clone().or_else(|| config.client_id().map(str::to_owned));
         Self {
             max_members: options.max_members,
-            own: Own::new(user),
+            own: Own::default(),
             rooms: BTreeMap::new(),
             left: BTreeSet::new(),
             seen: Seen::default(),
@@ -122,9 +121,9 @@ impl Presence {
         self.own.say(update, stamp, &mut self.outputs)
     }
 
-    /// A session is up.
-    pub fn handle_session_up(&mut self, proto2: bool) {
-        self.own.handle_up(proto2, &mut self.outputs);
+    /// A session is up, in which our user is called this: a `proto: 2` server knows better, any other has our word.
+    pub fn handle_session_up(&mut self, proto2: bool, user: &str) {
+        self.own.handle_up(proto2, user, &mut self.outputs);
     }
 
     /// The session is over. What was known stays, as the last that was known.

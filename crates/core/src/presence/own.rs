@@ -82,7 +82,8 @@ impl From<serde_json::Error> for PresenceError {
 
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    user: Option<String>,
+    /// What we are called in this session.
+    user: String,
     everywhere: Option<Said>,
     /// What is said of a channel singly.
     only: BTreeMap<String, Said>,
@@ -93,10 +94,6 @@ pub(super) struct Own {
 }
 
 impl Own {
-    pub(super) fn new(user: Option<String>) -> Self {
-        Self { user, ..Self::default() }
-    }
-
     /// The application says how we are, in one channel or in all of them (P-2).
     pub(super) fn say(
         &mut self,
@@ -128,8 +125,9 @@ impl Own {
     }
 
     /// A session is up: it is told what is true now.
-    pub(super) fn handle_up(&mut self, proto2: bool, outputs: &mut impl Extend<Output>) {
+    pub(super) fn handle_up(&mut self, proto2: bool, user: &str, outputs: &mut impl Extend<Output>) {
         self.session = Some(proto2);
+        user.clone_into(&mut self.user);
         self.say_all(outputs);
     }
 
@@ -176,7 +174,7 @@ impl Own {
 
     fn send(&self, channel: Option<&str>, said: &Said) -> Option<Output> {
         let payload = PresenceUpdate {
-            user: self.user.as_deref().map(Into::into),
+            user: Some((&*self.user).into()),
             status: said.status,
             last_seen: Some(&said.stamp),
             metadata: Some(&said.metadata),

@@ -60,6 +60,7 @@ impl Rig {
                     let frame: Value = serde_json::from_str(&format!("{{{}", &body[1..])).unwrap();
                     let channel = frame["channel"].as_str().unwrap_or("everywhere");
                     assert_eq!(frame["payload"]["lastSeen"], "2026-01-01T00:00:00Z");
+                    assert_eq!(frame["payload"]["userId"], "me");
                     self.sent.push(format!("{channel} {}", frame["payload"]["status"].as_str().unwrap()));
                 }
                 Output::Changed(PresenceChange { channel, change, member }) => {
@@ -132,7 +133,7 @@ fn ghosts_vanish_whoever_is_not_in_the_state_after_a_reconnect_has_left() {
     );
     rig.presence.handle_session_down();
     assert_eq!(rig.here(), ["ann online", "bob away"], "the last that was known");
-    rig.presence.handle_session_up(true);
+    rig.presence.handle_session_up(true, "me");
     let told = rig.state("r", 20, &[member("bob", "b", "away", 6), member("cleo", "c", "busy", 15)]);
     assert_eq!(told, ["Left ann offline", "Joined cleo busy"]);
     assert_eq!(rig.here(), ["bob away", "cleo busy"]);
@@ -220,7 +221,7 @@ fn what_is_said_at_the_beginning_of_a_session_is_the_latest_and_never_what_was_s
     let mut rig = rig();
     assert_eq!(rig.say(None, Status::Online), [""; 0], "without a session it is kept, not sent");
     assert_eq!(rig.say(Some("room"), Status::Away), [""; 0]);
-    rig.presence.handle_session_up(true);
+    rig.presence.handle_session_up(true, "me");
     assert_eq!(rig.said(), ["everywhere online"], "the server would not take it before the join");
     rig.presence.handle_joined("room", true);
     assert_eq!(rig.said(), ["room away"]);
@@ -229,23 +230,23 @@ fn what_is_said_at_the_beginning_of_a_session_is_the_latest_and_never_what_was_s
     assert_eq!(rig.say(Some("room"), Status::Busy), ["room busy"]);
     rig.presence.handle_session_down();
     assert_eq!(rig.say(None, Status::Away), [""; 0]);
-    rig.presence.handle_session_up(true);
+    rig.presence.handle_session_up(true, "me");
     assert_eq!(rig.said(), ["everywhere away", "room away"], "the last word holds everywhere");
     rig.presence.handle_session_down();
     assert_eq!(rig.say(None, Status::Offline), [""; 0]);
-    rig.presence.handle_session_up(true);
+    rig.presence.handle_session_up(true, "me");
     assert_eq!(rig.said(), ["everywhere offline", "room offline"], "a grace may still run");
     rig.presence.handle_joined("room", false);
     assert_eq!(rig.say(Some("room"), Status::Online), [""; 0], "the server did not let us in");
     rig.presence.handle_leave("room");
-    rig.presence.handle_session_up(true);
+    rig.presence.handle_session_up(true, "me");
     assert_eq!(rig.said(), ["everywhere offline"]);
 }
 
 #[test]
 fn a_client_that_says_nothing_of_itself_says_nothing_at_the_beginning_of_a_session() {
     let mut rig = rig();
-    rig.presence.handle_session_up(true);
+    rig.presence.handle_session_up(true, "me");
     rig.presence.handle_joined("room", true);
     assert_eq!(rig.said(), [""; 0]);
 }
@@ -266,7 +267,7 @@ fn what_nobody_would_take_is_refused_here_and_changes_nothing() {
     let error = rig.presence.update(online().channel("100"), "now").unwrap_err();
     assert_eq!(error, PresenceError::TooManyChannels { limit: 100 });
     rig.say(Some("99"), Status::Away);
-    rig.presence.handle_session_up(false);
+    rig.presence.handle_session_up(false, "me");
     assert_eq!(rig.said().len(), 100);
 }
 
@@ -339,7 +340,7 @@ fn a_server_that_had_given_us_up_is_no_reason_to_tell_that_we_left() {
 #[test]
 fn from_a_baseline_server_plain_updates_tell_and_the_peers_own_clock_says_which_is_older() {
     let mut rig = rig();
-    rig.presence.handle_session_up(false);
+    rig.presence.handle_session_up(false, "me");
     let plain = |status: &str, second: u64| json!({ "userId": "ann", "status": status, "lastSeen": format!("2026-01-01T00:00:{second:02}Z"), "metadata": null });
     assert_eq!(rig.update(&plain("online", 10)), ["Joined ann online"]);
     assert_eq!(rig.state("r", 10, &[]), [""; 0], "it has no states, a peer said that");
@@ -386,10 +387,8 @@ fn of_a_channel_that_we_left_nothing_is_known_and_late_words_bring_nobody_back()
 // [X-5]
 #[test]
 fn what_a_server_can_make_us_remember_is_bounded() {
-    let mut rig = Rig::with(
-        Config::builder("ws://localhost/ws")
-            .presence(PresenceOptions { max_members: 3, ..PresenceOptions::default() }),
-    );
+    let mut rig =
+        Rig::with(Config::builder("ws://localhost/ws").presence(PresenceOptions::default().max_members(3)));
     let many: Vec<_> = (0..10).map(|n| member(&format!("u{n}"), "d", "online", n)).collect();
     assert_eq!(rig.state("r", 10, &many).len(), 3);
     assert_eq!(rig.update(&member("u9", "d", "online", 11)), [""; 0]);
@@ -415,9 +414,7 @@ fn settings_out_of_their_range_are_named() {
         let built = Config::builder("ws://localhost/ws").presence(options).build();
         built.map(drop).map_err(|error| error.to_string())
     };
-    assert_eq!(says(PresenceOptions::default().user("ann")), Ok(()));
-    let error = says(PresenceOptions::default().user("")).unwrap_err();
-    assert_eq!(error, "presence.user is \"\", allowed is 1 to 128 bytes without control characters");
+    assert_eq!(says(PresenceOptions::default()), Ok(()));
     let error = says(PresenceOptions::default().max_members(0)).unwrap_err();
     assert_eq!(error, "presence.max_members is 0, allowed is 1..=1000000");
 }
