@@ -6,6 +6,7 @@
 mod actor;
 mod auth;
 mod auth_sockets;
+mod background;
 mod batches;
 mod classes;
 mod inbox;
