@@ -3,8 +3,8 @@
 use std::{cell::RefCell, pin::Pin, rc::Rc, time::Duration};
 
 use actix_realtime::{
-    Client, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, MemoryStore, MessageRef, NetworkHint,
-    SendEvent, SendReadReceipt, Token, extend::network::NetworkMonitor, testing::ScriptedServer,
+    Client, CloseCode, ConnectionState, Delivery, Event, Filter, Kind, LinkEnd, MemoryStore, MessageRef,
+    NetworkHint, SendEvent, SendReadReceipt, Token, extend::network::NetworkMonitor, testing::ScriptedServer,
 };
 use actix_realtime_core::receipts::ReceiptPayload;
 use futures_util::{Stream, stream};
@@ -155,6 +155,12 @@ impl Day {
             self.said += 1;
             let acked = timeout(PATIENCE, accepted.acked()).await;
             acked.map_err(|_| "no ack comes".to_owned())?.map_err(|error| error.to_string())?;
+        }
+        for class in [Delivery::BestEffortOrdered, Delivery::AtMostOnce, Delivery::Ephemeral] {
+            let message = SendEvent::new("cursor", &0).map_err(|error| error.to_string())?;
+            // Taken or refused: nobody has to wait for the answer, and nothing else is touched by it.
+            let answer = timeout(PATIENCE, client.send(message.delivery(class))).await;
+            answer.map_err(|_| format!("{class:?} is not answered"))?.ok();
         }
         client.join("room").await.map_err(|error| error.to_string())?;
         client.leave("home");
