@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_realtime::{Accepted, Client, Event, EventStream, Filter, GapReason, Kind, RedbStore, SendEvent};
+use actix_realtime::{
+    Accepted, Client, Delivery, Event, EventStream, Filter, GapReason, Kind, RedbStore, SendEvent,
+};
 use actix_realtime_proofs::{process::Process, relay::Relay};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -258,10 +260,18 @@ pub(crate) fn relays(options: &Options) -> io::Result<String> {
             other => return Err(wrong(format!("{other:?} instead of {name}"))),
         }
     }
+    // What has no number is relayed too, and asks for no ack.
+    let classes = [Delivery::BestEffortOrdered, Delivery::AtMostOnce, Delivery::Ephemeral];
+    for (n, class) in (1..).zip(classes) {
+        let message = SendEvent::new("cursor", &Said { room: ROOM.to_owned(), n }).map_err(wrong)?;
+        speaker.within(speaker.client.send(message.delivery(class)))?.map_err(wrong)?;
+        let heard = listener.next(PATIENCE).as_ref().and_then(number);
+        ensure(heard == Some(n), || format!("{heard:?} was heard instead of {n}, as {class:?}"))?;
+    }
     let metrics = listener.runtime.block_on(listener.client.metrics());
     Ok(format!(
         "{last} of ours, 2 times {last} of plain clients and {} others heard, {} repeats",
-        named.len(),
+        named.len() + classes.len(),
         metrics.duplicates
     ))
 }
