@@ -249,8 +249,9 @@ pub enum SendError {
     /// No session is live, and a message of [`Delivery::AtMostOnce`] is never held.
     #[error("no session is live, and a message of this class is not held until there is one")]
     NotConnected(Box<SendEvent>),
-    /// It cannot be sent now, and a message of [`Delivery::AtMostOnce`] is never held: the link does not keep up.
-    #[error("the message cannot be sent now: the link does not keep up")]
+    /// It cannot be sent now, and a message of [`Delivery::AtMostOnce`] is never held: the link does not keep up, or
+    /// the rate or the interval of its event is spent ([`PaceOptions`](crate::PaceOptions)).
+    #[error("the message cannot be sent now, and one of this class is not held until it can")]
     Busy {
         /// When it could be sent, where that is known.
         retry_after: Option<Duration>,
@@ -448,7 +449,8 @@ pub struct GetMetrics;
 pub struct Flush;
 
 /// Ends the client, front to back: nothing more is accepted, what waits goes out within this time, the link is
-/// closed, the store is closed. Offline, or with time zero, nothing is waited for.
+/// closed, the store is closed. Offline, or with time zero, nothing is waited for; what then waits of
+/// [`Delivery::BestEffortOrdered`] is lost.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {

@@ -1,4 +1,4 @@
-//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `RenewToken` from the auth actor, `TellSession` from the supervisor; `SendUnnumbered` from the front door; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
+//! Receives: `LinkSaid` from the connection, `OutboxSaid` from the outbox, `HubSaid` from the hub, `RenewToken` from the auth actor, `TellSession`, `CloseSession` from the supervisor; `SendUnnumbered` from the front door; `SendEphemeral`, `AskPulse` from whoever speaks by the session.
 //! Sends: frames and orders to the connection, `OutboxOrder` to the outbox, `Deliver` and `AskStanding` to the hub, `TokenHeard` to the auth actor, `SessionSaid` to the supervisor, `WhoWeAre`, `SessionPulse` to whoever speaks by the session, answers to senders.
 //! Owns: what is said over one link after another: window, acks, resume, order and gaps of what arrives.
 //! On restart: no session and no link; the supervisor ends the link that was, and the next one resumes.
@@ -38,7 +38,14 @@ pub(crate) enum SessionSaid {
     Progress,
     Draining(std::time::Duration),
     Fail(FailReason),
+    /// After [`CloseSession`]: nothing without a number waits any more.
+    Drained,
 }
+
+/// Nothing more is sent but what waits; `SessionSaid::Drained` when that is out.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CloseSession;
 
 /// The supervisor has forgotten: is the session up?
 #[derive(Message)]
@@ -110,6 +117,7 @@ pub(crate) struct Sequencer {
     has_inbox: bool,
     generation: u64,
     pulse: SessionPulse,
+    closing: bool,
     stamp: Stamp,
     rng: fastrand::Rng,
     doors: Doors,
@@ -131,6 +139,7 @@ impl Sequencer {
             has_inbox,
             generation: 0,
             pulse: SessionPulse::Down,
+            closing: false,
             stamp: Stamp::new(clock),
             rng: fastrand::Rng::with_seed(seed),
             doors,
@@ -197,6 +206,10 @@ impl Sequencer {
             self.doors.observed.do_send(Observed(Observation::AckLatency(latency)));
         }
         self.timer.set(self.machine.poll_timeout());
+        if self.closing && self.machine.is_drained() {
+            self.closing = false;
+            self.doors.supervisor.do_send(SessionSaid::Drained);
+        }
     }
 }
 
@@ -288,6 +301,18 @@ impl Handler<TellSession> for Sequencer {
         if self.machine.is_live() {
             self.doors.supervisor.do_send(SessionSaid::Up);
         }
+    }
+}
+
+impl Handler<CloseSession> for Sequencer {
+    type Result = ();
+
+    fn handle(&mut self, _: CloseSession, _: &mut Context<Self>) {
+        failpoint!("sequencer.CloseSession");
+        self.closing = true;
+        self.machine.handle_time(now());
+        self.machine.handle_close();
+        self.drain();
     }
 }
 

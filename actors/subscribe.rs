@@ -184,7 +184,8 @@ impl Sink for Queue {
 /// Subscribes an actor to events: current state first, then what happens. The subscription ends with the actor, or
 /// with [`Unsubscribe`](crate::Unsubscribe); the recipient is held weakly.
 ///
-/// Messages and gaps come in order and are never dropped: a slow subscriber holds the server back. Rejections wait
+/// Messages and gaps come in order and are never dropped: a slow subscriber holds the server back. But messages without
+/// a number are for those who keep up: a slow one misses the oldest. Rejections wait
 /// up to 4,096; of states, acks and metrics the newest counts.
 pub struct Subscribe<M> {
     filter: Filter,

@@ -31,7 +31,7 @@ use crate::{
     metrics::{Counted, Observed},
     network::NetworkSaid,
     outbox::{CloseIntake, CloseStore, Outbox, StoreNews},
-    sequencer::{Sequencer, SessionSaid, TellSession},
+    sequencer::{CloseSession, Sequencer, SessionSaid, TellSession},
 };
 
 /// How long the link and the store may take to close in good order.
@@ -70,6 +70,8 @@ enum Closing {
 struct ShuttingDown {
     stage: Closing,
     until: Instant,
+    /// What is still to go out: from the outbox, and from the session.
+    waits: [bool; 2],
     promises: Vec<Promise<ShutdownReport>>,
 }
 
@@ -259,6 +261,15 @@ impl Supervisor {
         }
     }
 
+    /// Of the two that messages wait in, this one is empty.
+    fn drained(&mut self, which: usize) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        shutdown.waits[which] = false;
+        if shutdown.waits == [false; 2] {
+            self.close_link();
+        }
+    }
+
     fn close_link(&mut self) {
         if let Some(shutdown) = &mut self.shutdown
             && matches!(shutdown.stage, Closing::Draining)
@@ -359,6 +370,7 @@ impl Handler<SessionSaid> for Supervisor {
             SessionSaid::Progress => self.policy.handle_progress(),
             SessionSaid::Draining(after) => self.policy.handle_draining(after),
             SessionSaid::Fail(reason) => self.policy.fail(reason),
+            SessionSaid::Drained => self.drained(1),
         }
         self.drain();
     }
@@ -390,7 +402,7 @@ impl Handler<StoreNews> for Supervisor {
         failpoint!("supervisor.StoreNews");
         match news {
             StoreNews::Failed(error) => self.policy.fail(FailReason::Store(error.as_ref().to_owned())),
-            StoreNews::Drained => self.close_link(),
+            StoreNews::Drained => self.drained(0),
             StoreNews::Closed { remaining, in_order } => return self.end(remaining, in_order, ctx),
         }
         self.drain();
@@ -445,8 +457,9 @@ impl Handler<Shutdown> for Supervisor {
         // Without a link, waiting would send nothing.
         let within = if self.policy.has_link() { within } else { Duration::ZERO };
         let (stage, until) = (Closing::Draining, now() + within);
-        self.shutdown = Some(ShuttingDown { stage, until, promises: vec![promise] });
+        self.shutdown = Some(ShuttingDown { stage, until, waits: [true; 2], promises: vec![promise] });
         self.doors.outbox.do_send(CloseIntake);
+        self.doors.sequencer.do_send(CloseSession);
         self.drain();
         later
     }

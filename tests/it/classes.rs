@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actix_realtime::{
-    AckError, Client, ConfigBuilder, Delivery, DeliveryOptions, Event, Filter, Kind, MemoryStore, SendError,
-    SendEvent,
+    AckError, BatchOptions, Client, ConfigBuilder, Delivery, DeliveryOptions, Event, Filter, Kind,
+    MemoryStore, PaceOptions, SendError, SendEvent, Throttle,
     extend::transport::{LinkEnd, OpenError},
     testing::ScriptedServer,
 };
@@ -159,6 +159,32 @@ fn classes_can_be_mixed_in_one_call_and_each_is_answered_on_its_own() {
     });
 }
 
+// [D-8]
+#[test]
+fn a_shutdown_with_time_sends_what_waits_in_memory_first() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        server.set_max_rate(Some(20));
+        let throttle = Throttle { event: "cursor".to_owned(), interval: Duration::from_secs(3600) };
+        let pace = PaceOptions { throttles: vec![throttle], ..PaceOptions::default() };
+        let batch = BatchOptions { batch_size: 64, batch_interval: Duration::from_secs(10) };
+        let settings = |config: ConfigBuilder| config.pace(pace).batch(batch);
+        let client = value(builder(&server).configure(settings).start_local(1));
+        connected(&client).await;
+        for n in 1..=50 {
+            value(client.send(of(Delivery::BestEffortOrdered, n)).await);
+        }
+        for n in 51..=53 {
+            value(client.send(message("cursor", n).delivery(Delivery::BestEffortOrdered)).await);
+        }
+        let begin = tokio::time::Instant::now();
+        client.shutdown(Duration::from_secs(60)).await;
+        let expected = [numbers(1..=51), numbers(53..=53)].concat();
+        assert_eq!(unnumbered(&server), expected, "of what is throttled, the first and the newest");
+        assert!((2..10).contains(&begin.elapsed().as_secs()), "as fast as the server asks");
+    });
+}
+
 // [D-9]
 #[test]
 fn an_ephemeral_event_that_the_application_holds_does_not_stop_the_stream() {
@@ -225,7 +251,18 @@ fn over_sockets_the_other_members_of_the_channel_get_it_with_its_sender_and_noth
         })
         .await;
         assert_eq!(first_number, 1, "the log has nothing of the others");
+        for n in 100..200 {
+            value(ann.send(of(Delivery::BestEffortOrdered, n).channel("general")).await);
+        }
         ann.shutdown(Duration::from_secs(5)).await;
+        for n in 100..200 {
+            let got = until(&mut hears, |event| match event {
+                Event::Message(message) => Some(message.payload.to_string()),
+                _ => None,
+            })
+            .await;
+            assert_eq!(got, n.to_string(), "what was sent before the shutdown is not lost with it");
+        }
         bob.shutdown(Duration::from_secs(5)).await;
         handle.stop(false).await;
     });

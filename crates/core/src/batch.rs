@@ -68,6 +68,12 @@ impl Batcher {
         self.options.batch_size > 1
     }
 
+    /// From now on nothing is waited for.
+    pub(crate) const fn close(&mut self) {
+        self.options.batch_size = 0;
+        self.due = None;
+    }
+
     /// A new link: nothing waits for it, and nothing is agreed on.
     pub(crate) fn reset(&mut self) {
         self.frames.clear();

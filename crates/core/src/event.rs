@@ -163,7 +163,8 @@ impl Event {
         if let Self::Message(message) = self { message.len() } else { 0 }
     }
 
-    /// Whether the event has its place in the stream and is never dropped for a slow subscriber.
+    /// Whether the event has its place in the stream and is never dropped for a slow subscriber; a message that is
+    /// ephemeral may be all the same (D-9).
     #[must_use]
     pub const fn is_ordered(&self) -> bool {
         !matches!(

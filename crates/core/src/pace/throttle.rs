@@ -110,6 +110,18 @@ impl Throttles {
         released.into_iter().map(|(_, message)| message).collect()
     }
 
+    /// Gives all that waits, in the order in which it came.
+    pub fn close(&mut self) -> Vec<Throttled> {
+        self.next = None;
+        let running = std::mem::take(&mut self.running).into_iter();
+        let waiting = running.filter_map(|((class, key), running)| {
+            running.waiting.map(|(place, body)| (place, Throttled { class, key, body }))
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_by_key(|(place, _)| *place);
+        waiting.into_iter().map(|(_, message)| message).collect()
+    }
+
     /// What is only for now is not waited for any longer; says how many that were.
     pub fn drop_ephemeral(&mut self) -> u64 {
         let ephemeral = self.running.iter_mut().filter(|((class, _), _)| *class == Class::Ephemeral);

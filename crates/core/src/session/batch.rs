@@ -40,10 +40,14 @@ impl Session {
     /// The interval is over: what waits goes, however little it is.
     pub(super) fn send_due(&mut self, now: Instant) {
         if self.batch.is_due(now) && self.is_live() {
-            let frames = self.batch.take();
-            self.send_together(frames);
-            self.send_best_effort_now();
+            self.send_waiting();
         }
+    }
+
+    pub(super) fn send_waiting(&mut self) {
+        let frames = self.batch.take();
+        self.send_together(frames);
+        self.send_best_effort_now();
     }
 
     pub(super) fn take_batch(&mut self, text: &ByteString, frames: &[&serde_json::value::RawValue]) {

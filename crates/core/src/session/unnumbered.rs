@@ -95,6 +95,24 @@ impl Session {
         }
     }
 
+    /// Nothing more comes: what waits for others, or for the end of an interval, goes as soon as it can.
+    pub fn handle_close(&mut self) {
+        self.batch.close();
+        for message in self.pace.throttles.close() {
+            let lost = self.say(message).is_err();
+            self.counts.unnumbered_dropped += u64::from(lost);
+        }
+        if self.is_live() {
+            self.send_waiting();
+        }
+    }
+
+    /// Whether nothing without a number waits any more.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.unnumbered.is_empty()
+    }
+
     /// The link, or the session on it, is over.
     pub(super) fn end_unnumbered(&mut self) {
         self.batch.reset();
