@@ -133,6 +133,48 @@ fn receipts_of_others_are_told_once_and_can_be_asked_for() {
     });
 }
 
+//
+#[test]
+fn with_a_server_of_the_original_receipts_work_both_ways() {
+    run(|| async {
+        let server = ScriptedServer::baseline();
+        let payload = |user: &str, message: &str| serde_json::json!({ "userId": user, "messageId": message });
+        value(server.publish("message.read", None, &payload("bob", "m1")));
+        let client = value(builder(&server).user_id("ann").start_local(1));
+        let mut events = client.events(Filter::default().kinds([Kind::Receipts])).await;
+        connected(&client).await;
+        value(server.publish("message.read", None, &payload("bob", "m2")));
+        until(&mut events, |event| match event {
+            Event::ReceiptsChanged(receipt) => (receipt.message == "m2").then_some(()),
+            _ => None,
+        })
+        .await;
+        server.cut(LinkEnd::Eof);
+        connected(&client).await;
+        for message in ["m1", "m2"] {
+            value(client.send_read_receipt(SendReadReceipt::of(MessageRef::new(message))).await);
+        }
+        value(client.send_read_receipt(SendReadReceipt::of(MessageRef::new("m1"))).await);
+        client.flush().await;
+        assert_eq!(taken(&server), ["m1", "m2"]);
+        let first: serde_json::Value = value(serde_json::from_str(&server.received()[0].payload));
+        assert_eq!((&first["userId"], first.get("upTo")), (&"ann".into(), None));
+        let readers: Vec<_> = client.receipts_of(MessageRef::new("m2")).await;
+        assert_eq!(readers.iter().map(|receipt| &*receipt.user).collect::<Vec<_>>(), ["ann", "bob"]);
+        for message in ["m1", "m2"] {
+            let told = until(&mut events, |event| match event {
+                Event::ReceiptsChanged(receipt) => {
+                    Some((receipt.user.to_string(), receipt.message.to_string()))
+                }
+                _ => None,
+            });
+            assert_eq!(told.await, ("ann".to_owned(), message.to_owned()));
+        }
+        client.shutdown(Duration::from_secs(1)).await;
+        assert!(events.next().await.is_none(), "what was replayed is no news");
+    });
+}
+
 #[test]
 fn a_receipt_that_is_none_or_is_not_stored_is_told_as_such() {
     run(|| async {

@@ -125,6 +125,33 @@ fn typing_is_not_replayed_after_a_reconnect() {
     });
 }
 
+// [T-2] [T-3]
+#[test]
+fn with_a_server_of_the_original_both_see_each_other_type_and_what_it_replays_is_not_believed() {
+    run(|| async {
+        let server = ScriptedServer::baseline();
+        let payload = |user: &str| serde_json::json!({ "userId": user, "channelId": "room", "timestamp": "2026-01-01T00:00:00Z" });
+        value(server.publish("typing.start", None, &payload("old")));
+        let client = value(builder(&server).user_id("ann").start_local(5));
+        connected(&client).await;
+        let mut events = typing(&client).await;
+        value(server.publish("typing.start", None, &payload("ann")));
+        value(server.publish("typing.start", None, &payload("bob")));
+        assert_eq!(next(&mut events).await, "room: bob");
+        value(server.publish("typing.stop", None, &payload("bob")));
+        assert_eq!(next(&mut events).await, "room: ");
+        value(client.send_typing("room", true).await);
+        server.cut(LinkEnd::Eof);
+        connected(&client).await;
+        tokio::time::sleep(60 * SECOND).await;
+        assert_eq!((server.links(), notices(&server)), (2, vec!["start".to_owned()]));
+        assert!(server.frames().iter().any(|frame| frame.contains(r#""userId":"ann","channelId":"room""#)));
+        assert_eq!(client.typing_users("room").await, [""; 0]);
+        client.shutdown(SECOND).await;
+        assert!(events.next().await.is_none(), "nothing else was shown");
+    });
+}
+
 struct Listener(tokio::sync::mpsc::UnboundedSender<usize>);
 
 impl Actor for Listener {

@@ -9,8 +9,8 @@ use std::{
 
 use actix_realtime_core::transport::{LinkEnd, LinkEvent, OpenError, OpenRequest};
 use actix_realtime_protocol::{
-    ErrorAction, Event, Frame, IncarnationRef, Limits, Meta, PROTO, Rejected, Resume, ResumeResponse, decode,
-    encode, presence::Status,
+    ErrorAction, Event, Frame, IncarnationRef, Key, Limits, Meta, PROTO, Rejected, Resume, ResumeResponse,
+    decode, encode, presence::Status,
 };
 use bytestring::ByteString;
 use serde::Serialize;
@@ -74,6 +74,8 @@ pub(crate) struct State {
     /// Whether the client of this link has offered batches, and they are accepted (D-10).
     batches: bool,
     silent: bool,
+    /// A server of the original's kind.
+    baseline: bool,
     wakers: Vec<Waker>,
 }
 
@@ -82,6 +84,13 @@ impl ScriptedServer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that speaks the original's protocol and nothing more: it acks each number on its own, tells everything again
+    /// at each resume, as what was missed, stamps no sender and keeps no channels.
+    #[must_use]
+    pub fn baseline() -> Self {
+        Self(Arc::new(Mutex::new(State { baseline: true, ..State::default() })))
     }
 
     /// What to give a client as its transport.
@@ -104,8 +113,15 @@ impl ScriptedServer {
         channel: Option<&str>,
         payload: &T,
     ) -> Result<(), serde_json::Error> {
-        let body = body(event, channel, payload)?;
+        let json = serde_json::to_string(payload)?;
+        let mut body = body(event, channel, payload)?;
         let mut state = self.state();
+        if state.baseline {
+            let (key, timestamp) = (&Key::from_random(state.log.len() as u128), TIMESTAMP);
+            let event = encode::EventBody { key, event, channel, ttl_ms: None, timestamp, payload: &json };
+            body.clear();
+            encode::event_body(&mut body, &event);
+        }
         state.log.push(body);
         state.deliver();
         Ok(())
@@ -303,9 +319,14 @@ impl ScriptedServer {
         let batches = state.batches;
         for text in frames.into_iter().flat_map(|text| unpacked(text, batches)) {
             match decode(&text, &Limits::default()) {
+                Ok(Frame::Resume(_)) if state.baseline => answers.push(state.resume_baseline().into()),
                 Ok(Frame::Resume(resume)) => {
                     answers.push(state.resume(&resume).into());
                     answers.extend(state.whole_presence().map(Into::into));
+                }
+                Ok(Frame::Event(event)) if state.baseline => {
+                    state.take(&event);
+                    answers.extend(event.seq.map(|seq| encode::ack(seq, false).into()));
                 }
                 Ok(Frame::Event(event)) => match state.take(&event) {
                     Taken::Told(seq) => acked = Some(seq),
@@ -453,13 +474,20 @@ impl State {
         })
     }
 
+    /// All of it is news to such a server's client, which drops by key what it has.
+    fn resume_baseline(&mut self) -> String {
+        (self.live, self.sent, self.mark) = (true, self.head(), 0);
+        let missing: Vec<_> = self.log.iter().map(|body| encode::relay_unnumbered(body)).collect();
+        format!(r#"{{"type":"resume_response","server_ack_seq":0,"missing":[{}]}}"#, missing.join(","))
+    }
+
     fn take(&mut self, event: &Event<'_>) -> Taken {
         let Some(seq) = event.seq else {
             self.unnumbered.push(ReceivedMessage::of(event));
             return Taken::Silently;
         };
         let key = event.key.as_deref().unwrap_or_default().to_owned();
-        if seq <= self.mark {
+        if seq <= self.mark && !self.baseline {
             return match self.rejected.iter().find(|(rejected, ..)| *rejected == seq) {
                 Some((_, _, code)) => Taken::Rejected(seq, code.clone()),
                 None => Taken::Told(self.mark),
@@ -476,6 +504,10 @@ impl State {
         Taken::Told(seq)
     }
 
+    fn frame(&self, seq: u64, body: &str) -> String {
+        if self.baseline { encode::relay_unnumbered(body) } else { encode::relay(seq, &self.pos(seq), body) }
+    }
+
     /// Sends what was published and has not been sent over this link.
     fn deliver(&mut self) {
         if !self.live || self.silent {
@@ -483,7 +515,7 @@ impl State {
         }
         let from = usize::try_from(self.sent - self.base).unwrap_or(usize::MAX);
         let numbered = (self.sent + 1..).zip(self.log.get(from..).unwrap_or_default());
-        let frames: Vec<_> = numbered.map(|(seq, body)| encode::relay(seq, &self.pos(seq), body)).collect();
+        let frames: Vec<_> = numbered.map(|(seq, body)| self.frame(seq, body)).collect();
         self.sent = self.head();
         if self.batches && frames.len() > 1 {
             let batches = frames.chunks(BATCH).map(|frames| encode::batch(frames.iter().map(String::as_str)));
