@@ -88,6 +88,7 @@ fn the_table_of_limits_is_the_limits() {
         ("MAX_SEQ", limits::MAX_SEQ),
         ("MAX_TOKEN", limits::MAX_TOKEN as u64),
         ("REPLAY_PAGE", limits::REPLAY_PAGE as u64),
+        ("TYPING_PER_SECOND", u64::from(limits::TYPING_PER_SECOND)),
     ];
     assert_eq!(documented, coded.map(|(name, value)| (name.to_owned(), value)).into());
 }

@@ -37,6 +37,8 @@ pub const MAX_METADATA: usize = 4096;
 pub const MAX_METADATA_NESTING: usize = MAX_NESTING - 4;
 /// Most devices that are present in one channel, unless a server is told otherwise.
 pub const MAX_PRESENT: usize = 10_000;
+/// Most typing notices of one connection that a server relays in a second (T-1).
+pub const TYPING_PER_SECOND: u32 = 20;
 /// Longest text of a peer that we repeat in an error or a log line, in bytes.
 pub const MAX_QUOTE: usize = 256;
 

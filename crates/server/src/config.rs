@@ -90,7 +90,7 @@ impl Default for Config {
             retry_after: Duration::from_secs(2),
             recent_events: 65_536,
             recent_bytes: 64 << 20,
-            typing_rate: 20,
+            typing_rate: limits::TYPING_PER_SECOND,
             origins: Vec::new(),
             hook: Duration::from_secs(10),
             rates: RateLimits::default(),

@@ -277,6 +277,7 @@ fn who_has_read_is_whom_the_server_names_and_our_own_devices_speak_for_us() {
     assert_eq!(rig.read_up_to(5), Called::Waits);
 }
 
+//
 #[test]
 fn a_receipt_of_the_original_needs_no_channel() {
     let mut rig = Rig::new();
