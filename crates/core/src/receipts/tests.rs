@@ -274,6 +274,8 @@ fn who_has_read_is_whom_the_server_names_and_our_own_devices_speak_for_us() {
     assert_eq!((rig.readers(&at(1)), rig.receipts.has_read("bob", &at(1))), (vec!["eve".to_owned()], false));
     rig.receipts.handle_received(&stamped("me"));
     assert_eq!(rig.read_up_to(4), Called::Already(1), "the tablet has said so");
+    rig.hear("me", "m2", Some(2));
+    assert_eq!(rig.read_up_to(3), Called::Already(2), "and takes nothing back");
     assert_eq!(rig.read_up_to(5), Called::Waits);
 }
 
