@@ -117,6 +117,8 @@ pub use actix_realtime_core::{
     transport::{LinkEnd, LinkLimits, OpenError},
     typing::{TypingError, TypingOptions, WhoTypes},
 };
+#[cfg(feature = "keyring")]
+pub use actix_realtime_keyring::KeyringTokens;
 pub use actix_realtime_protocol::{Action, CloseCode, Key, NameError};
 pub use actix_realtime_store::{MemoryStore, RedbStore};
 #[cfg(all(feature = "netlink", target_os = "linux"))]

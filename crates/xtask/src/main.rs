@@ -9,10 +9,12 @@
 
 mod audit;
 mod clauses;
+mod keyring;
 mod lines;
 mod node;
 mod project;
 mod steps;
+mod system;
 
 use std::{env, process::ExitCode};
 

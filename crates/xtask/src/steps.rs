@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    audit, clauses, lines, node,
+    audit, clauses, keyring, lines, node,
     project::{Project, succeed},
 };
 
@@ -74,6 +74,7 @@ const STEPS: &[Step] = &[
         &["doc", "--locked", "--workspace", "--all-features", "--no-deps"],
     ),
     cargo("tests", "cargo test", &["test", "--locked", "--workspace", "--all-features"]),
+    own("keyring", "keeps a token in a real keyring, on a message bus of its own", keyring::check),
     cargo("build", "builds the proofs", &["build", "--locked", "--release", "-p", PROOFS, "--bins"]),
     proof("powercut", "cuts the power at every kind of write: nothing accepted or acked is lost", &[]),
     proof("kill", "kills clients and servers under load: nothing lost, doubled or out of order", &[]),
