@@ -3,7 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use awc::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use rustls::{
     RootCertStore,
@@ -32,6 +33,7 @@ pub struct WsTransportBuilder {
     pins: Vec<String>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
     headers: Vec<(String, String)>,
+    cookies: Vec<(String, String)>,
     proxy: Option<String>,
     proxy_authorization: Option<String>,
     environment: bool,
@@ -91,6 +93,15 @@ impl WsTransportBuilder {
         self
     }
 
+    /// Sends a cookie with every upgrade: a session that a login over HTTP has begun, say. May be called many times;
+    /// all of them go in one `Cookie` header, which then cannot be set by [`header`](Self::header). Its value counts as
+    /// a secret. What a server sets is not kept.
+    #[must_use]
+    pub fn cookie(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.cookies.push((name.into(), value.into()));
+        self
+    }
+
     /// Goes through an HTTP proxy at `host:port` or `http://user:password@host:port`, which is asked for a tunnel
     /// (`CONNECT`), for `ws:` and `wss:` alike. Its refusal is an
     /// [`OpenError::Http`](actix_realtime_core::transport::OpenError::Http) with its status. User and password,
@@ -138,7 +149,10 @@ impl WsTransportBuilder {
                 roots.add(certificate).map_err(|error| unreadable(&error))?;
             }
         }
-        let headers = self.headers.into_iter().map(header).collect::<Result<_, _>>()?;
+        let mut headers = self.headers.into_iter().map(header).collect::<Result<Vec<_>, _>>()?;
+        if !self.cookies.is_empty() {
+            headers.push(cookies(&self.cookies, &headers)?);
+        }
         let pins = self.pins.iter().map(|pin| Pin::parse(pin).ok_or(BuildError::Pin));
         let tls = Tls {
             custom: roots,
@@ -226,6 +240,29 @@ fn header((name, value): (String, String)) -> Result<(HeaderName, HeaderValue), 
     let mut value = HeaderValue::try_from(value).map_err(|_| refuse("has a value that cannot be sent"))?;
     value.set_sensitive(true);
     Ok((parsed, value))
+}
+
+/// The one header that cookies go in (RFC 6265, section 5.4).
+fn cookies(
+    cookies: &[(String, String)],
+    others: &[(HeaderName, HeaderValue)],
+) -> Result<(HeaderName, HeaderValue), BuildError> {
+    let refuse = |reason| BuildError::Header { name: "Cookie".to_owned(), reason };
+    if others.iter().any(|(name, _)| *name == COOKIE) {
+        return Err(refuse("is made of the cookies"));
+    }
+    let mut pairs = Vec::new();
+    for (name, value) in cookies {
+        if HeaderName::try_from(name.as_str()).is_err() {
+            return Err(refuse("has a name that is none"));
+        }
+        let plain = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        if plain.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b',' | b';' | b'\\')) {
+            return Err(refuse("has a value that cannot be sent"));
+        }
+        pairs.push(format!("{name}={value}"));
+    }
+    header(("Cookie".to_owned(), pairs.join("; ")))
 }
 
 /// Why a transport cannot be made.

@@ -31,7 +31,8 @@ fn a_link_opens_and_carries_messages_both_ways() {
 #[test]
 fn the_token_goes_in_one_header_and_shows_nowhere() {
     paused(async {
-        let builder = WsTransport::builder().header("X-Api-Key", "hUsh");
+        let builder =
+            WsTransport::builder().header("X-Api-Key", "hUsh").cookie("sid", "hUsh1").cookie("t", "2");
         assert!(!format!("{builder:?}").contains("hUsh"));
         let (transport, mut peers) = pipes(builder);
         let opening = transport.open(with_token());
@@ -40,6 +41,7 @@ fn the_token_goes_in_one_header_and_shows_nowhere() {
             assert_eq!(peer.header("authorization"), Some("Bearer seCret-tOken"));
             assert_eq!(peer.head.matches(TOKEN).count(), 1);
             assert_eq!(peer.header("x-api-key"), Some("hUsh"));
+            assert_eq!(peer.header("cookie"), Some("sid=hUsh1; t=2"));
             assert_eq!(peer.header("host"), Some("peer:81"));
             assert!(peer.head.starts_with("GET /path?q=1 HTTP/1.1\r\n"));
             peer.answer("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
@@ -74,6 +76,26 @@ fn what_cannot_be_asked_for_is_refused_before_anything_is_connected() {
         }
         assert!(peers.try_recv().is_err());
     });
+}
+
+// [X-4]
+#[test]
+fn a_cookie_that_would_be_another_or_none_is_refused_without_being_shown() {
+    for (name, value) in [
+        ("a b", "x"),
+        ("", "x"),
+        ("a", "seCret;b=1"),
+        ("a", "seCret x"),
+        ("a", "seC\"ret"),
+        ("a", "seCret\n"),
+    ] {
+        let refused = WsTransport::builder().cookie(name, value).build().unwrap_err();
+        assert!(matches!(&refused, BuildError::Header { name, .. } if name == "Cookie"), "{refused:?}");
+        assert!(!format!("{refused} {refused:?}").contains("seC"), "{refused:?}");
+    }
+    let twice = WsTransport::builder().header("Cookie", "a=1").cookie("b", "2").build().unwrap_err();
+    assert_eq!(twice.to_string(), "header \"Cookie\" is made of the cookies");
+    assert!(WsTransport::builder().cookie("a", "\"quoted\"").cookie("empty", "").build().is_ok());
 }
 
 #[test]
