@@ -326,8 +326,8 @@ impl SendError {
 pub struct Connect;
 
 /// A newer token, such as one of a new login. The server is told on the living link where it can be; else the
-/// next link is opened with it. A client that had failed for want of a token
-/// ([`FailReason::AuthFailed`](crate::FailReason::AuthFailed)) connects. A delegate is given it to keep.
+/// next link is opened with it. A client that has failed for want of a token
+/// ([`FailReason::AuthFailed`](crate::FailReason::AuthFailed)), or waits to ask for one again, connects. A delegate is given it to keep.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct SetToken(pub Token);

@@ -386,7 +386,7 @@ impl Handler<AuthSaid> for Supervisor {
             AuthSaid::NoToken(number, error) if self.is_answered(number) => {
                 self.policy.handle_no_token(error, now());
             }
-            AuthSaid::Changed if self.shutdown.is_none() && self.policy.has_failed_for_a_token() => {
+            AuthSaid::Changed if self.shutdown.is_none() && self.policy.lacks_a_token() => {
                 self.policy.connect();
             }
             AuthSaid::Token(..) | AuthSaid::NoToken(..) | AuthSaid::Changed => {}

@@ -9,8 +9,8 @@ use std::{
 };
 
 use actix_realtime::{
-    AuthDelegate, AuthError, BoxFuture, Client, CloseCode, ConnectionState, EndReason, Event, FailReason,
-    Filter, Kind, OpenError, Token, extend::transport::LinkEnd, testing::ScriptedServer,
+    AuthDelegate, AuthError, BoxFuture, Client, CloseCode, ConfigBuilder, ConnectionState, EndReason, Event,
+    FailReason, Filter, Kind, OpenError, Token, extend::transport::LinkEnd, testing::ScriptedServer,
 };
 
 use crate::{builder, connected, message, numbers, payloads, run, state, until, value};
@@ -223,6 +223,24 @@ fn a_login_that_is_over_stops_the_client_until_it_is_given_a_new_token() {
         client.flush().await;
         assert_eq!((server.tokens_seen(), payloads(&server)), (vec!["login".to_owned()], numbers(1..=1)));
         assert_eq!(issuer.diary(), ["get", "refresh", "clear", "save"]);
+    });
+}
+
+//
+#[test]
+fn a_client_that_waits_to_ask_its_delegate_again_connects_at_once_with_a_token_that_it_is_given() {
+    run(|| async {
+        let (server, issuer) = (ScriptedServer::new(), Issuer::default());
+        issuer.script([Script::Fail(AuthError::Unavailable("offline".into()))]);
+        let hour = Duration::from_secs(3600);
+        let settings = |config: ConfigBuilder| config.jitter(0.0).retry_max(hour).retry_min(hour);
+        let client = value(builder(&server).auth(issuer.clone()).configure(settings).start_local(7));
+        let mut events = client.events(Filter::default().kinds([Kind::Connection])).await;
+        state(&mut events, |state| matches!(state, ConnectionState::Reconnecting { .. })).await;
+        let begun = tokio::time::Instant::now();
+        client.set_token("login");
+        state(&mut events, |state| *state == ConnectionState::Connected).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     });
 }
 

@@ -419,10 +419,14 @@ impl LinkPolicy {
         }
     }
 
-    /// Whether it was for want of a token that the client gave up.
+    /// Whether it is for want of a token that the client has given up, or waits.
     #[must_use]
-    pub const fn has_failed_for_a_token(&self) -> bool {
-        matches!(self.state, ConnectionState::Failed { reason: FailReason::AuthFailed(_) })
+    pub const fn lacks_a_token(&self) -> bool {
+        matches!(
+            self.state,
+            ConnectionState::Failed { reason: FailReason::AuthFailed(_) }
+                | ConnectionState::Reconnecting { reason: EndReason::NoToken(_), .. }
+        )
     }
 
     /// A client that is superseded comes back once: it may have been a resume of its own that was late, of a run that

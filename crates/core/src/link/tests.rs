@@ -140,7 +140,7 @@ fn a_token_that_is_refused_is_replaced_at_once_and_without_another_the_client_st
         policy.handle_no_token(None, now);
         let failed = ConnectionState::Failed { reason: FailReason::AuthFailed(reason) };
         assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
-        assert!(policy.has_failed_for_a_token());
+        assert!(policy.lacks_a_token());
         policy.connect();
         let again = [Output::State(ConnectionState::Connecting), Output::Dial { refused: false }];
         assert_eq!(drain(&mut policy), again);
@@ -155,10 +155,11 @@ fn without_a_token_for_now_the_client_backs_off_and_without_one_for_good_it_stop
     drain(&mut policy);
     policy.handle_no_token(Some(AuthError::Panicked), now);
     assert_eq!(reconnecting(&drain(&mut policy)), Some((1, Duration::from_secs(1))));
+    assert!(policy.lacks_a_token());
     policy.handle_timeout(now + Duration::from_secs(1));
     assert_eq!(drain(&mut policy), [Output::Dial { refused: false }]);
     policy.handle_no_token(Some(AuthError::Denied("logged out".into())), now);
-    assert!(policy.has_failed_for_a_token() && policy.state().to_string().contains("logged out"));
+    assert!(policy.lacks_a_token() && policy.state().to_string().contains("logged out"));
     drain(&mut policy);
     policy.handle_no_token(None, now);
     assert_eq!(drain(&mut policy), [], "what comes late is no news");
