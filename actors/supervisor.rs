@@ -112,10 +112,16 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// `children` in the order of [`ChildId`].
-    pub(crate) fn new(config: Arc<Config>, children: Vec<Handle>, doors: Doors, seed: u64) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        has_delegate: bool,
+        children: Vec<Handle>,
+        doors: Doors,
+        seed: u64,
+    ) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         Self {
-            policy: LinkPolicy::new(&config, rng.u64(..), now()),
+            policy: LinkPolicy::new(&config, rng.u64(..), now()).with_delegate(has_delegate),
             disk_retry: Retry::new(&config, rng.u64(..), now()),
             budget: PanicBudget::new(&config),
             config,
@@ -382,7 +388,10 @@ impl Handler<AuthSaid> for Supervisor {
     fn handle(&mut self, said: AuthSaid, _: &mut Context<Self>) {
         failpoint!("supervisor.AuthSaid");
         match said {
-            AuthSaid::Token(number, token) if self.is_answered(number) => self.dial = Some(token),
+            AuthSaid::Token(number, token) if self.is_answered(number) => {
+                self.policy.handle_token();
+                self.dial = Some(token);
+            }
             AuthSaid::NoToken(number, error) if self.is_answered(number) => {
                 self.policy.handle_no_token(error, now());
             }

@@ -266,7 +266,12 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let disk = starts.remove(ChildId::Disk as usize);
     let rest = Box::new(move || {
         let budget = PanicBudget::new(&config);
-        let root = Root::new(supervisor_slot, Supervisor::new(config, handles, doors, seed), budget, give_up);
+        let root = Root::new(
+            supervisor_slot,
+            Supervisor::new(config, has_delegate, handles, doors, seed),
+            budget,
+            give_up,
+        );
         let children: Vec<_> = starts.into_iter().map(|start| start()).collect();
         Box::pin(async move {
             root.await;

@@ -228,6 +228,7 @@ pub struct LinkPolicy {
     fresh_until: Option<Instant>,
     fresh_for: Duration,
     ended: Option<EndReason>,
+    has_delegate: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -253,8 +254,16 @@ impl LinkPolicy {
             // As long as the old link, or an attempt begun on the old network, can take to be found dead.
             fresh_for: config.heartbeat_timeout.max(config.connect_timeout) + Duration::from_secs(1),
             ended: None,
+            has_delegate: false,
             outputs: told.into_iter().collect(),
         }
+    }
+
+    /// With a delegate, another token may take its time; without one it is there, or is not.
+    #[must_use]
+    pub const fn with_delegate(mut self, has_delegate: bool) -> Self {
+        self.has_delegate = has_delegate;
+        self
     }
 
     /// Where the client stands.
@@ -375,8 +384,9 @@ impl LinkPolicy {
             }
             Action::Reauthenticate => {
                 // At once: how often, those decide who have the tokens.
-                let (attempt, delay) = (self.retry.attempt().saturating_add(1), Duration::ZERO);
-                self.enter(ConnectionState::Reconnecting { attempt, delay, reason: reason.clone() });
+                if self.has_delegate {
+                    self.reconnect_at_once(reason.clone());
+                }
                 self.dial(Some(reason));
             }
             Action::Reconnect | Action::RetryAfter if self.offline => {
@@ -405,6 +415,18 @@ impl LinkPolicy {
                 self.enter(ConnectionState::Reconnecting { attempt, delay, reason });
             }
         }
+    }
+
+    /// There is a token to dial with.
+    pub fn handle_token(&mut self) {
+        if let Some(reason) = self.refused.take().filter(|_| self.has_link()) {
+            self.reconnect_at_once(reason);
+        }
+    }
+
+    fn reconnect_at_once(&mut self, reason: EndReason) {
+        let attempt = self.retry.attempt().saturating_add(1);
+        self.enter(ConnectionState::Reconnecting { attempt, delay: Duration::ZERO, reason });
     }
 
     /// There is no token to dial with; no error says that there is none but the one that was refused.

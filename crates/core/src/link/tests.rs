@@ -134,9 +134,11 @@ fn a_token_that_is_refused_is_replaced_at_once_and_without_another_the_client_st
         policy.connect();
         drain(&mut policy);
         policy.handle_end(reason.clone(), now);
-        let outputs = drain(&mut policy);
-        assert_eq!(reconnecting(&outputs[..1]), Some((1, Duration::ZERO)), "{reason}");
-        assert_eq!(outputs[1..], [Output::Dial { refused: true }], "{reason}");
+        assert_eq!(drain(&mut policy), [Output::Dial { refused: true }], "{reason}");
+        policy.handle_token();
+        assert_eq!(reconnecting(&drain(&mut policy)), Some((1, Duration::ZERO)), "{reason}");
+        policy.handle_end(reason.clone(), now);
+        assert_eq!(drain(&mut policy), [Output::Dial { refused: true }], "{reason}");
         policy.handle_no_token(None, now);
         let failed = ConnectionState::Failed { reason: FailReason::AuthFailed(reason) };
         assert_eq!(drain(&mut policy), [Output::HangUp, Output::State(failed)]);
@@ -145,6 +147,22 @@ fn a_token_that_is_refused_is_replaced_at_once_and_without_another_the_client_st
         let again = [Output::State(ConnectionState::Connecting), Output::Dial { refused: false }];
         assert_eq!(drain(&mut policy), again);
     }
+}
+
+//
+#[test]
+fn while_a_delegate_is_asked_for_another_token_the_client_reconnects() {
+    let (policy, now) = policy(plain());
+    let mut policy = policy.with_delegate(true);
+    policy.connect();
+    policy.handle_session_up(now);
+    drain(&mut policy);
+    policy.handle_end(closed(4401, ""), now);
+    let outputs = drain(&mut policy);
+    assert_eq!(reconnecting(&outputs[..1]), Some((1, Duration::ZERO)));
+    assert_eq!(outputs[1..], [Output::Dial { refused: true }]);
+    policy.handle_token();
+    assert_eq!(drain(&mut policy), [], "that was told");
 }
 
 //
