@@ -174,8 +174,7 @@ fn tokens_of_a_short_life_are_renewed_on_one_link_and_traffic_does_not_notice() 
         let (url, server) = issuer.serve(true).await;
         let (watching, mut events) = witness(&url, &issuer).await;
         let delegate = issuer.clone();
-        let mut options = AuthOptions::default();
-        (options.min_interval, options.renew_at) = (Duration::ZERO, 0.3);
+        let options = AuthOptions { min_interval: Duration::ZERO, renew_at: 0.3, ..AuthOptions::default() };
         let builder = client(&url, options).auth(move || {
             let token = delegate.issue("bob", Duration::from_secs(1));
             async { Ok(Token::new(token)) }
@@ -213,8 +212,7 @@ fn a_delegate_that_blocks_its_thread_holds_nothing_else_up() {
         let (url, server) = issuer.serve(false).await;
         let (release, released) = mpsc::channel::<()>();
         let (delegate, released) = (issuer.clone(), Mutex::new(released));
-        let mut options = AuthOptions::default();
-        options.timeout = Duration::from_millis(100);
+        let options = AuthOptions { timeout: Duration::from_millis(100), ..AuthOptions::default() };
         let builder = client(&url, options).auth(move || {
             let blocked = released.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let token = delegate.issue("bob", Duration::from_secs(3600));

@@ -187,8 +187,7 @@ fn no_line_no_event_no_error_and_no_file_shows_a_token_that_was_fetched_renewed_
         let handle = server.handle();
         actix::spawn(server);
 
-        let mut options = AuthOptions::default();
-        (options.renew_at, options.min_interval) = (0.1, Duration::ZERO);
+        let options = AuthOptions { renew_at: 0.1, min_interval: Duration::ZERO, ..AuthOptions::default() };
         let fetched = AtomicUsize::new(0);
         let builder = Client::builder(url)
             .store(RedbStore::new(path))

@@ -2,9 +2,8 @@ use std::time::Duration;
 
 use crate::config::{ConfigError, MIN_RETRY_DELAY};
 
-/// How tokens are renewed. Begin with the default and change what must differ.
+/// How tokens are renewed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct AuthOptions {
     /// How long one call of the delegate, and the server's answer to `auth.refresh`, may take. Default 30 s; 100 ms to
     /// 10 min.
