@@ -12,8 +12,10 @@ use std::{
 };
 
 use actix_realtime::{
-    Client, ConnectionState, Event, Filter, LocalId, SendError, SendEvent, Verdict, WsTransport,
+    Client, ConnectionState, EndpointOptions, Event, Filter, LocalId, NetworkHint, SendError, SendEvent,
+    Verdict, WsTransport,
     extend::store::{Fresh, Store as _},
+    testing::SleepClock,
 };
 use actix_realtime_proofs::history::{Backup, History, Message, Seen, Unsettled};
 use actix_realtime_store::Snapshot;
@@ -92,6 +94,7 @@ pub(crate) struct App {
     book: Rc<RefCell<Book>>,
     running: Option<Running>,
     next: Cell<u64>,
+    asleep: SleepClock,
     slow: bool,
     window: u32,
     rng: fastrand::Rng,
@@ -107,7 +110,8 @@ impl App {
         let (slow, window) = (rng.u32(0..3) == 0, rng.choice([4, 64, 1024]).unwrap_or(64));
         let store = Flaky::new(rng.fork());
         let (backup, book, running, next) = (None, Rc::default(), None, Cell::new(1));
-        Self { name, trace, history, store, backup, book, running, next, slow, window, rng }
+        let asleep = SleepClock::new();
+        Self { name, trace, history, store, backup, book, running, next, asleep, slow, window, rng }
     }
 
     pub(crate) async fn start(&mut self) {
@@ -118,7 +122,13 @@ impl App {
             .client_id(name)
             .token(CANARY)
             .channel(CHANNEL)
-            .configure(|config| config.window(window).max_unhandled(window.max(16)));
+            .sleep_clock(self.asleep.clone())
+            .configure(|config| {
+                // Another door to the same server.
+                let others = vec!["ws://localhost:2/ws".to_owned()];
+                let endpoints = EndpointOptions { others, ..EndpointOptions::default() };
+                config.window(window).max_unhandled(window.max(16)).endpoints(endpoints)
+            });
         let (seed, unix) = (self.rng.u64(..), UNIX + self.trace.begun().elapsed());
         let client = process
             .run_until(async { builder.start_local_at(seed, unix) })
@@ -170,6 +180,18 @@ impl App {
         history.receiver(self.name).saw(Seen::Restart);
         history.sender(self.name).restarted();
         self.book.borrow_mut().state = None;
+    }
+
+    /// Somebody says something of the network, true or not.
+    pub(crate) fn say(&self, hint: NetworkHint) {
+        if let Some(running) = &self.running {
+            running.client.network_changed(hint);
+        }
+    }
+
+    /// Its machine was asleep. For everybody else no time has passed: what is on its way to it is still there.
+    pub(crate) fn sleep(&self, time: Duration) {
+        self.asleep.sleep(time);
     }
 
     /// Makes a copy of the store: not before the application has joined, or it would begin anew without a gap.

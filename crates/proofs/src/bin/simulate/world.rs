@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use actix_realtime::failpoints;
+use actix_realtime::{NetworkHint, failpoints};
 use actix_realtime_proofs::history::{Broken, History, Violation};
 use tokio::{
     task::LocalSet,
@@ -168,9 +168,20 @@ impl World {
         let who = self.rng.usize(0..self.apps.len());
         let name = self.apps[who].name;
         match self.rng.u32(0..100) {
-            0..60 => {
+            0..56 => {
                 let count = if self.rng.u32(0..12) == 0 { 300 } else { 10 };
                 self.apps[who].send(self.rng.u64(1..=count));
+            }
+            56..58 => {
+                let hint = [NetworkHint::Online, NetworkHint::Offline, NetworkHint::Changed];
+                let hint = self.rng.choice(hint).unwrap_or(NetworkHint::Changed);
+                self.trace.add(format_args!("{name} is told {hint:?}"));
+                self.apps[who].say(hint);
+            }
+            58..60 => {
+                let time = self.time(120_000);
+                self.trace.add(format_args!("{name} was asleep for {time:?}"));
+                self.apps[who].sleep(time);
             }
             60..70 => {
                 let whom = self.rng.bool().then_some(name);
