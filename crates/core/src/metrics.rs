@@ -64,7 +64,7 @@ counters! {
     presence_stale,
     /// Gaps told to the application.
     gaps,
-    /// Frames of unknown type, and frames of older connections, that were ignored.
+    /// Frames of unknown type, of older connections, or behind the end of a session, that were ignored.
     ignored,
     /// Ends of links because the peer broke the protocol.
     protocol_errors,

@@ -273,7 +273,7 @@ impl Session {
         self.outbound.reset();
         self.batch.reset();
         (self.reading, self.progressed) = (true, false);
-        self.early.clear();
+        self.counts.ignored += std::mem::take(&mut self.early).len() as u64;
         let phase = Phase::Preparing { facts: None, standing: None };
         self.link = Some(Link { generation, phase });
         self.outputs.push_back(Output::AskStanding);
@@ -283,7 +283,9 @@ impl Session {
     /// The link of this generation is gone.
     pub fn handle_link_down(&mut self, generation: u64) {
         if self.link.as_ref().is_some_and(|link| link.generation == generation) {
-            self.link = None;
+            if let Some(Link { phase: Phase::Settling { held, .. }, .. }) = self.link.take() {
+                self.counts.ignored += held.len() as u64;
+            }
             self.counts.disconnects += 1;
             self.end_unnumbered();
             self.session_down();
@@ -561,7 +563,9 @@ impl Session {
 
     fn hang_up(&mut self, code: CloseCode, reason: EndReason) {
         if let Some(link) = self.link.as_mut().filter(|link| !matches!(link.phase, Phase::Over)) {
-            link.phase = Phase::Over;
+            if let Phase::Settling { held, .. } = std::mem::replace(&mut link.phase, Phase::Over) {
+                self.counts.ignored += held.len() as u64;
+            }
             self.end_unnumbered();
             self.session_down();
             self.outputs.push_back(Output::HangUp(code, reason));

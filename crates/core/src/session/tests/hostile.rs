@@ -68,3 +68,33 @@ fn the_key_of_a_message_is_remembered_without_the_frame_that_it_came_in() {
     rig.hear(frame);
     assert_eq!(rig.stream(), [""; 0], "and its key is known");
 }
+
+#[test]
+fn frames_that_are_not_read_because_the_session_ended_are_counted() {
+    // Behind a frame that ends the session.
+    let mut rig = rig();
+    rig.live(0);
+    let frames = ["junk", &event(1), &event(2)].map(Into::into).to_vec();
+    rig.session.handle_frames(1, frames);
+    assert_eq!(rig.session.take_counts().ignored, 2);
+    rig.hear(event(3));
+    assert_eq!(rig.session.take_counts().ignored, 1);
+    // Held behind an answer that is never decided, as the link goes.
+    let mut rig = super::rig();
+    rig.up();
+    rig.session.handle_frames(1, vec![answer(0, "").into(), event(1).into(), event(2).into()]);
+    rig.down();
+    assert_eq!(rig.session.take_counts().ignored, 2);
+    // The same, where the answer is not one to go on with.
+    rig.up();
+    rig.session.handle_frames(2, vec![answer(0, "").into(), event(1).into()]);
+    let reason = FailReason::IdentityChanged { bound: "alice".into(), offered: "bob".into() };
+    rig.session.handle_reconciled(2, Course::Stop(reason));
+    assert_eq!(rig.session.take_counts().ignored, 1);
+    // Before an answer that never came.
+    rig.up();
+    rig.hear(event(1));
+    rig.down();
+    rig.up();
+    assert_eq!(rig.session.take_counts().ignored, 1);
+}
