@@ -145,7 +145,7 @@ pub use self::{
 
 /// The traits to build a store, a transport or a monitor of the network of one's own.
 pub mod extend {
-    pub use actix_realtime_core::{network, store, transport};
+    pub use actix_realtime_core::{network::NetworkMonitor, store, transport};
 }
 
 /// A transport and a server in memory, to test an application's own actors with (feature `testing`).

@@ -10,7 +10,7 @@ use std::{
 use actix_realtime::{
     ConnectionState, DisconnectReason, EndReason, EndpointOptions, Filter, Kind, LinkEnd, NetworkHint,
     extend::{
-        network::NetworkMonitor,
+        NetworkMonitor,
         transport::{Link, LocalBoxFuture, OpenError, OpenRequest, Transport},
     },
     testing::{MemoryTransport, ScriptedServer, SleepClock},

@@ -80,9 +80,15 @@ impl Endpoint {
     /// Whether it is this machine itself, by its name or address: what becomes of the network does not matter to it.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_local(&self.host)
     }
+}
+
+/// Whether this host, without brackets, is this machine itself, by its name or address.
+#[must_use]
+pub fn is_local(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 const SECRET_NAMES: [&str; 6] = ["token", "access_token", "auth", "api_key", "apikey", "password"];
@@ -96,5 +102,40 @@ impl fmt::Debug for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.address())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, ConfigError};
+
+    //
+    #[test]
+    fn what_is_sent_in_the_clear_goes_to_this_machine_alone_unless_that_is_allowed() {
+        for url in [
+            "wss://example.test/ws",
+            "WSS://example.test",
+            "ws://localhost:3001/ws",
+            "ws://LOCALHOST",
+            "ws://127.0.0.1:1/",
+            "ws://127.9.9.9/",
+            "ws://[::1]:1/",
+        ] {
+            assert!(Config::builder(url).build().is_ok(), "{url}");
+        }
+        for (url, host) in [
+            ("ws://example.test/ws", "example.test"),
+            ("WS://example.test", "example.test"),
+            ("ws://localhost.example.test/", "localhost.example.test"),
+            ("ws://127.0.0.1.example.test/", "127.0.0.1.example.test"),
+            ("ws://10.0.0.1/", "10.0.0.1"),
+            ("ws://0.0.0.0/", "0.0.0.0"),
+            ("ws://[2001:db8::1]/", "2001:db8::1"),
+            ("ws://[::ffff:10.0.0.1]/", "::ffff:10.0.0.1"),
+        ] {
+            let refused = Config::builder(url).build().unwrap_err();
+            assert_eq!(refused, ConfigError::Insecure { host: host.to_owned() }, "{url}");
+            assert!(Config::builder(url).allow_insecure(true).build().is_ok(), "{url}");
+        }
     }
 }

@@ -123,7 +123,7 @@ impl WsTransportBuilder {
     ///
     /// Set to nothing, it means none. `no_proxy` or `NO_PROXY` lists what is reached directly, with commas or spaces
     /// between: host names (with all names below them), addresses, networks (`10.0.0.0/8`), or `*` for everything. This
-    /// machine is not exempt by itself.
+    /// machine itself, `localhost` or a loopback address, is always reached directly.
     #[must_use]
     pub const fn proxy_from_environment(mut self) -> Self {
         self.environment = true;

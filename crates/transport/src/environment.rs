@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use actix_realtime_core::endpoint::is_local;
+
 use crate::{builder::BuildError, proxy::Proxy};
 
 /// Where curl finds a proxy that is given without a port.
@@ -38,10 +40,11 @@ impl Environment {
         Ok(Self { ws: proxy(&FOR_WS)?, wss: proxy(&FOR_WSS)?, direct })
     }
 
-    /// The proxy on the way to this host, which is without brackets.
+    /// The proxy on the way to this host, which is without brackets. To this machine there is none, other than with
+    /// curl: what may go there in the clear is not for a proxy to see.
     pub(crate) fn proxy(&self, secure: bool, host: &str) -> Option<&Proxy> {
         let proxy = if secure { &self.wss } else { &self.ws };
-        proxy.as_ref().filter(|_| !self.direct.iter().any(|direct| direct.includes(host)))
+        proxy.as_ref().filter(|_| !is_local(host) && !self.direct.iter().any(|direct| direct.includes(host)))
     }
 }
 
@@ -162,9 +165,12 @@ mod tests {
             (".example.test", "example.test"),
             ("a, example.test", "www.example.test."),
             ("a example.test.", "example.test"),
-            ("127.0.0.1", "127.0.0.1"),
+            ("10.0.0.1", "10.0.0.1"),
             ("10.0.0.0/8", "10.255.1.2"),
-            ("[::1]", "::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("", "localhost"),
+            ("", "127.0.0.1"),
+            ("", "::1"),
             ("2001:db8::/32", "2001:db8:7::1"),
         ] {
             assert!(direct(no_proxy, host), "{no_proxy} {host}");
@@ -174,11 +180,11 @@ mod tests {
             ("example.test", "badexample.test"),
             ("example.test", "example.test.evil"),
             ("a.example.test", "example.test"),
-            ("0.1", "127.0.0.1"),
+            ("0.1", "10.0.0.1"),
             ("10.0.0.0/8", "11.0.0.1"),
-            ("127.0.0.1", "127.0.0.2"),
+            ("10.0.0.1", "10.0.0.2"),
             ("2001:db8::/32", "2001:db9::1"),
-            ("10.0.0.0/8", "::1"),
+            ("10.0.0.0/8", "2001:db8::1"),
             ("10.0.0.0/x", "10.0.0.1"),
             (".", "example.test"),
             ("*.test", "example.test"),

@@ -4,7 +4,7 @@ use std::{cell::RefCell, pin::Pin, rc::Rc, time::Duration};
 
 use actix_realtime::{
     Client, CloseCode, ConnectionState, Delivery, Event, Filter, Kind, LinkEnd, MemoryStore, MessageRef,
-    NetworkHint, SendEvent, SendReadReceipt, Token, extend::network::NetworkMonitor, testing::ScriptedServer,
+    NetworkHint, SendEvent, SendReadReceipt, Token, extend::NetworkMonitor, testing::ScriptedServer,
 };
 use actix_realtime_core::receipts::ReceiptPayload;
 use futures_util::{Stream, stream};
