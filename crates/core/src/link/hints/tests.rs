@@ -1,7 +1,12 @@
-//! What news of the network do to the policy.
+use NetworkHint::{Changed, Offline, Online};
+use actix_realtime_protocol::CloseCode;
 
 use super::*;
-use crate::network::NetworkHint::{Changed, Offline, Online};
+use crate::{
+    config::{Config, MIN_RETRY_DELAY},
+    link::{EndReason, Output},
+    transport::LinkEnd,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const GONE: ConnectionState = ConnectionState::Disconnected { reason: DisconnectReason::NoNetwork };
