@@ -63,6 +63,8 @@ pub(super) enum Transport {
 #[derive(Debug)]
 struct State {
     transport: Transport,
+    /// While so many bytes wait to be read, a session that moves is listened to.
+    moving: usize,
     inbox: VecDeque<Inbound>,
     inbox_bytes: usize,
     /// The peer was heard of, though not with a packet.
@@ -97,9 +99,12 @@ fn wake(waker: &mut Option<Waker>) {
 }
 
 impl Engine {
-    pub(super) fn new(sid: String, transport: Transport) -> Self {
+    /// `max_payload` is the longest body, in bytes.
+    pub(super) fn new(sid: String, transport: Transport, max_payload: usize) -> Self {
         let state = State {
             transport,
+            // What waits already, and the body that is on its way.
+            moving: ROOM.0 + 2 * max_payload,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
             life: false,
@@ -218,7 +223,7 @@ impl Engine {
     /// else as [`flying`](Self::flying) says.
     pub(super) fn poll_taken(&self, cx: &Context<'_>, max: usize, by: Transport) -> Poll<Taken> {
         let mut state = self.state();
-        if by == Transport::Polling && state.transport != Transport::Polling {
+        if by == Transport::Polling && state.transport == Transport::WebSocket {
             return Poll::Ready(Taken::Moving);
         }
         let (mut taken, mut bytes) = (Vec::new(), 0);
@@ -250,6 +255,9 @@ impl Engine {
         }
         if state.gone {
             return Poll::Ready(Taken::Gone);
+        }
+        if by == Transport::Polling && state.transport == Transport::Probing {
+            return Poll::Ready(Taken::Moving);
         }
         state.taker = Some(cx.waker().clone());
         Poll::Pending
@@ -290,8 +298,9 @@ impl Engine {
         let may = state.transport == Transport::Polling && !state.gone && !state.ended;
         if may {
             state.transport = Transport::Probing;
-            // The poll that waits has to end before the session can move.
+            // The requests that wait have to end before the session can move.
             wake(&mut state.taker);
+            wake(&mut state.giver);
         }
         may
     }
@@ -313,7 +322,13 @@ impl Engine {
 
 impl State {
     fn has_room(&self) -> bool {
-        self.inbox_bytes < ROOM.0 && self.inbox.len() < ROOM.1
+        match self.transport {
+            // Its client asks for nothing more before what it says is taken, and is to say no more than that.
+            Transport::Probing => self.inbox_bytes < self.moving,
+            Transport::Polling | Transport::WebSocket => {
+                self.inbox_bytes < ROOM.0 && self.inbox.len() < ROOM.1
+            }
+        }
     }
 
     const fn flag(&mut self, method: Method) -> &mut bool {

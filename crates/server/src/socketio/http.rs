@@ -109,8 +109,7 @@ impl Node {
         if self.inner.hub.is_draining() {
             return Err(unavailable);
         }
-        let most = config.socket_io.max_sessions;
-        self.inner.engines.open(&*self.inner.environment, transport, most).ok_or(unavailable)
+        self.inner.engines.open(&*self.inner.environment, transport, config).ok_or(unavailable)
     }
 
     fn begin_polling(&self, request: HttpRequest) -> HttpResponse {

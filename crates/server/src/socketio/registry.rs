@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::engine::{Engine, Transport};
-use crate::Environment;
+use crate::{Config, Environment};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -26,14 +26,14 @@ impl Registry {
         self: &Arc<Self>,
         environment: &dyn Environment,
         transport: Transport,
-        most: usize,
+        config: &Config,
     ) -> Option<Owned> {
         let mut engines = self.engines();
-        if engines.len() >= most {
+        if engines.len() >= config.socket_io.max_sessions {
             return None;
         }
         // 128 bits: two of them are never the same, and nobody finds one by trying.
-        let engine = Arc::new(Engine::new(random_id(environment), transport));
+        let engine = Arc::new(Engine::new(random_id(environment), transport, config.max_payload()));
         engines.insert(engine.sid.clone(), Arc::clone(&engine));
         Some(Owned(Arc::new(Holder { engine, registry: Arc::clone(self) })))
     }

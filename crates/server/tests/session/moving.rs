@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     client::{event, resume},
-    sio::{Polling, Socket, Told, ask, frame, serve, serve_with},
+    sio::{Polling, SEPARATOR, Socket, Told, ask, frame, serve, serve_with},
     sockets::really,
 };
 
@@ -112,6 +112,56 @@ fn a_session_that_does_not_move_in_the_end_stays_where_it_is() {
         };
         let (pong, ()) = tokio::join!(pong, polling.say(&ping));
         assert_eq!(frame(pong.packets()[0])["event"], "pong");
+        server.handle.stop(false).await;
+    });
+}
+
+// [I-25] [I-26]
+#[test]
+fn a_request_that_waits_for_room_does_not_keep_a_session_from_moving() {
+    really(async {
+        let server = serve(|builder| builder).await;
+        let mut alice = Socket::connect(&server).await;
+        alice.say(&resume("a", "i")).await;
+        alice.frame().await;
+        let mut bob = Polling::connect(&server).await;
+        bob.say(&resume("b", "i")).await;
+        bob.frame().await;
+        let large = |seq: u64, bytes: usize| {
+            let mut large = event(seq, &seq.to_string(), None);
+            large["payload"] = json!("x".repeat(bytes));
+            large
+        };
+        // More waits for it than is written ahead, so nothing of it is read.
+        for seq in 1..=30 {
+            alice.say(&large(seq, 20_000)).await;
+        }
+        while alice.frame().await["ack_seq"] != 30 {}
+        let mut seq = 0;
+        let waits = loop {
+            seq += 2;
+            let packets = [seq - 1, seq].map(|seq| format!("42[\"message\",{}]", large(seq, 50_000)));
+            let body = packets.join(&SEPARATOR.to_string());
+            let poster = bob.clone();
+            let mut post = Box::pin(async move { poster.post(&body).await.status });
+            if tokio::time::timeout(Duration::from_millis(300), &mut post).await.is_err() {
+                break post;
+            }
+        };
+        let mut socket = Socket::over(&server, &format!("&sid={}", bob.sid), "").await;
+        socket.text("2probe").await;
+        assert_eq!(socket.next().await, "3probe");
+        assert_eq!(waits.await, 200, "its client waits for the answer before it moves");
+        socket.text("5").await;
+        let (mut heard, mut acked) = (0, 0);
+        while heard < 30 || acked < seq {
+            let told = socket.frame().await;
+            acked = acked.max(told["ack_seq"].as_u64().unwrap_or(0));
+            if told["type"] == "event" {
+                heard += 1;
+                assert_eq!(told["seq"], heard);
+            }
+        }
         server.handle.stop(false).await;
     });
 }

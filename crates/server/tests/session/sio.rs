@@ -88,6 +88,7 @@ pub(crate) fn handshake(packet: &str) -> Value {
 }
 
 /// A session that polls.
+#[derive(Clone)]
 pub(crate) struct Polling {
     pub(crate) address: SocketAddr,
     pub(crate) sid: String,
