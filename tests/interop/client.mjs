@@ -1,11 +1,13 @@
-// A plain `ws` client that speaks section 1 of docs/protocol.md and nothing more.
+// A plain `ws` or `socket.io-client` client that speaks section 1 of docs/protocol.md and nothing more.
 //
 //   node client.mjs --url ws://127.0.0.1:3001/ws [--client ID] [--room ROOM] [--send N] [--expect N] [--seconds N]
+//   node client.mjs --url http://127.0.0.1:3000 --transports polling,websocket [--token TOKEN] ...
 //
 // Sends N numbered events to a room and waits until all are acked and as many others as expected have come,
 // across lost connections. Prints a JSON line for each event and a last one with its counts; exits 1 on time-out.
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
+import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 
 const { values: options } = parseArgs({
@@ -15,6 +17,8 @@ const { values: options } = parseArgs({
     room: { type: 'string', default: 'lobby' },
     send: { type: 'string', default: '0' },
     expect: { type: 'string', default: '0' },
+    transports: { type: 'string' },
+    token: { type: 'string' },
     seconds: { type: 'string', default: '30' },
   },
 });
@@ -36,8 +40,7 @@ function enqueue() {
 }
 
 function finish(code) {
-  say({ done: counts });
-  process.exit(code);
+  process.stdout.write(`${JSON.stringify({ done: counts })}\n`, () => process.exit(code));
 }
 
 function take(socket, frame) {
@@ -64,6 +67,24 @@ function take(socket, frame) {
   if (over) socket.close(1000);
 }
 
+function connectSocketIo() {
+  const auth = options.token === undefined ? {} : { token: options.token };
+  const transports = options.transports.split(',');
+  const socket = io(options.url, { auth, transports, reconnectionDelay: 100, reconnectionDelayMax: 100 });
+  const link = { send: (text) => socket.emit('message', JSON.parse(text)), close: () => socket.disconnect() };
+  socket.on('connect', () => {
+    counts.connections += 1;
+    socket.emit('message', { ...base('resume'), last_ack_seq: lastAck });
+    if (socket.io.engine.transport.name === transports.at(-1)) counts.transport = transports.at(-1);
+    else socket.io.engine.once('upgrade', (transport) => (counts.transport = transport.name));
+  });
+  socket.on('message', (frame) => take(link, frame));
+  socket.on('connect_error', (error) => {
+    if (!socket.active) say({ refused: { message: error.message, data: error.data } });
+  });
+  socket.on('disconnect', () => over && finish(0));
+}
+
 function connect() {
   const socket = new WebSocket(options.url);
   socket.on('open', () => {
@@ -76,4 +97,5 @@ function connect() {
 }
 
 setTimeout(() => finish(1), Number(options.seconds) * 1000);
-connect();
+if (options.transports === undefined) connect();
+else connectSocketIo();

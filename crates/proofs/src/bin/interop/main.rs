@@ -1,6 +1,6 @@
-//! `interop`: our client with a plain `ws` server, and a plain `ws` client with our server.
+//! `interop`: our client with a plain `ws` server, and plain `ws` and Socket.IO clients with our server.
 //!
-//! Both plain peers speak section 1 of docs/protocol.md and nothing more: `tests/interop/server.mjs` and `client.mjs`.
+//! The plain peers speak section 1 of docs/protocol.md and nothing more: `tests/interop/server.mjs` and `client.mjs`.
 //! Links are cut and servers killed meanwhile. What must hold: everything sent takes effect once and in order, and is
 //! acked; nobody is told anything twice; an idle link stays up; events of the original's own names ride through.
 
@@ -22,13 +22,16 @@ pub(crate) struct Options {
     pub(crate) folder: String,
 }
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 9] = [
     ("our client, a plain server that is cut", our_client::cut),
     ("our client, a plain server that forgets all", our_client::forgets),
     ("our clients through a plain server", our_client::relays),
     ("our client, a plain server without resume", our_client::no_resume),
     ("our client, an idle link to a plain server", our_client::idle),
     ("plain clients and our server", our_server::cut),
+    ("Socket.IO clients on WebSocket and our server", our_server::socket_io_websocket),
+    ("Socket.IO clients that poll and our server", our_server::socket_io_polling),
+    ("Socket.IO clients that move and our server", our_server::socket_io_upgrade),
 ];
 
 fn main() -> ExitCode {
