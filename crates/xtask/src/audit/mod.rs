@@ -39,6 +39,7 @@ const DUPLICATES: &[Exception] = &[
         "getrandom",
         "backoff and ring are on 0.2, uuid on 0.4; both are thin layers over one system call",
     ),
+    except("hashbrown", "governor is on 0.16, indexmap on 0.17"),
     except("http", "actix-http is on 0.2; actix-tls takes host names of 1 as well"),
     except("rand", "backoff is on 0.8, actix-http on 0.10; our own randomness is fastrand"),
     except("rand_core", "comes with the two versions of rand"),
