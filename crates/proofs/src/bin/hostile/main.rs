@@ -10,6 +10,7 @@ mod honest;
 mod roles;
 mod server_rows;
 mod sides;
+mod socketio_rows;
 mod wire;
 
 use std::{process::ExitCode, thread, time::Instant};

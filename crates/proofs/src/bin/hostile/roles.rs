@@ -18,6 +18,8 @@ use tokio::{runtime::Builder, sync::mpsc, task::LocalSet};
 pub(crate) const MESSAGES: usize = 3;
 /// The channel that they go to.
 pub(crate) const CHANNEL: &str = "all";
+/// Most Socket.IO sessions of the server.
+pub(crate) const SESSIONS: usize = 100;
 /// How long a client's attempt may take, and its wait for an answer to `resume`.
 pub(crate) const CONNECT: Duration = Duration::from_millis(800);
 const RESUME: Duration = Duration::from_millis(500);
@@ -59,17 +61,22 @@ pub(crate) fn server() -> Result<(), Failure> {
             config.write_stall = STALL;
             config.closing = Duration::from_millis(500);
             config.retry_after = Duration::from_millis(100);
+            config.socket_io.max_sessions = SESSIONS;
+            config.socket_io.upgrade = Duration::from_millis(500);
         });
         let node = node.start().await?;
         let served = node.clone();
-        let server = HttpServer::new(move || App::new().configure(served.routes()))
-            .workers(1)
-            .disable_signals()
-            .tcp_nodelay(true)
-            .on_connect(node.on_connect())
-            .client_request_timeout(Duration::from_millis(500))
-            .client_disconnect_timeout(Duration::from_millis(500))
-            .bind(("127.0.0.1", 0))?;
+        let server = HttpServer::new(move || {
+            App::new().configure(served.routes()).configure(served.socket_io_routes())
+        })
+        .workers(1)
+        .disable_signals()
+        .tcp_nodelay(true)
+        .on_connect(node.on_connect())
+        // actix-web looks at its clock twice a second: with less it would refuse who is in time.
+        .client_request_timeout(Duration::from_millis(1_500))
+        .client_disconnect_timeout(Duration::from_millis(500))
+        .bind(("127.0.0.1", 0))?;
         let port = server.addrs().first().map_or(0, std::net::SocketAddr::port);
         say(&format!("listening {port}"))?;
         let server = server.run();

@@ -15,6 +15,7 @@ use crate::{
     client_rows::{self, Says},
     honest::Honest,
     server_rows::{self, Attacker},
+    socketio_rows,
 };
 
 /// How long an attacker may take with one connection.
@@ -84,7 +85,8 @@ pub(crate) fn against_server(only: &str, all: bool) -> io::Result<Figures> {
     }
     let (warm, files) = (server.peak()?, server.open_files()?);
     let mut lines = Vec::new();
-    for (number, row) in server_rows::ROWS.iter().enumerate().filter(|(_, row)| row.name.contains(only)) {
+    let rows = server_rows::ROWS.iter().chain(socketio_rows::ROWS);
+    for (number, row) in rows.enumerate().filter(|(_, row)| row.name.contains(only)) {
         let begun = Instant::now();
         let before = server.peak()?;
         let saw = (row.attack)(&Attacker { server: address, number });

@@ -52,9 +52,14 @@ impl Raw {
 
     /// Connects and asks for the upgrade, with these header lines more.
     pub(crate) fn ask(server: SocketAddr, more: &str) -> io::Result<Self> {
+        Self::ask_at(server, "/ws", more)
+    }
+
+    /// The same at another path.
+    pub(crate) fn ask_at(server: SocketAddr, path: &str, more: &str) -> io::Result<Self> {
         let mut raw = Self::new(TcpStream::connect(server)?, true)?;
         let head = format!(
-            "GET /ws HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{more}\r\n"
         );
         raw.say(head.as_bytes())?;
