@@ -17,8 +17,9 @@ use crate::{
     environment::Environment,
     pin::Pin,
     proxy::Proxy,
+    route::{Pipes, Proxies},
     tls::Tls,
-    transport::{Pipes, Route, WsTransport},
+    transport::WsTransport,
 };
 
 /// Headers that the upgrade itself is made of, and the one where the token goes.
@@ -167,14 +168,14 @@ impl WsTransportBuilder {
             let (_, value) = header(("Proxy-Authorization".to_owned(), value))?;
             proxy.as_mut().ok_or(BuildError::Proxy)?.authorize(value);
         }
-        let route = match proxy {
-            Some(proxy) => Route::Through(proxy),
+        let proxies = match proxy {
+            Some(proxy) => Proxies::One(proxy),
             None if self.environment => {
-                Route::Environment(Environment::read(|name| std::env::var(name).ok())?)
+                Proxies::Environment(Environment::read(|name| std::env::var(name).ok())?)
             }
-            None => Route::Direct,
+            None => Proxies::None,
         };
-        Ok(WsTransport { headers, route, tls: Arc::new(tls), pipes: self.pipes })
+        Ok(WsTransport { headers, proxies, tls: Arc::new(tls), pipes: self.pipes })
     }
 }
 
@@ -301,4 +302,12 @@ pub enum BuildError {
         /// Where; its value, which may hold a password, is not told.
         variable: &'static str,
     },
+    /// The path of Socket.IO is none.
+    #[error("path must begin with a slash, and have no query in it")]
+    Path,
+    /// The namespace is none.
+    #[error(
+        "namespace must begin with a slash and have at most 128 bytes, without commas, a query or white space"
+    )]
+    Namespace,
 }

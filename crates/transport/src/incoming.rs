@@ -7,21 +7,17 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use tokio_util::codec::Decoder;
 
+use crate::dialect::Fault;
+
 /// What the peer said.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Text(ByteString),
+    Binary(Bytes),
     Ping(Bytes),
     /// A pong, or a part of a message.
     Life,
     Close(Option<CloseCode>, String),
-}
-
-/// Why the peer cannot be listened to any longer, and what it is told.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) end: LinkEnd,
-    pub(crate) code: CloseCode,
 }
 
 /// See the module.
@@ -33,13 +29,15 @@ pub(crate) struct Incoming {
     buffer: BytesMut,
     /// The guard has seen the header of the frame that has begun.
     admitted: bool,
-    /// The fragments of a message so far.
-    message: Option<BytesMut>,
+    /// The fragments of a message so far, and whether it is a text.
+    message: Option<(bool, BytesMut)>,
     max_message: usize,
+    /// Whether a binary message is taken.
+    binary: bool,
 }
 
 impl Incoming {
-    pub(crate) fn new(limits: &LinkLimits, buffer: BytesMut) -> Self {
+    pub(crate) fn new(limits: &LinkLimits, buffer: BytesMut, binary: bool) -> Self {
         Self {
             guard: FrameGuard::new(limits.max_frame, limits.max_message),
             codec: Codec::new().client_mode().max_size(limits.max_frame),
@@ -47,6 +45,7 @@ impl Incoming {
             admitted: false,
             message: None,
             max_message: limits.max_message,
+            binary,
         }
     }
 
@@ -77,11 +76,13 @@ impl Incoming {
         self.admitted = false;
         Ok(Some(match frame {
             Frame::Text(bytes) => text(bytes)?,
-            Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_)) => {
+            Frame::Binary(_) | Frame::Continuation(Item::FirstBinary(_)) if !self.binary => {
                 return Err(Fault { end: LinkEnd::Binary, code: CloseCode::UNSUPPORTED });
             }
+            Frame::Binary(bytes) => Heard::Binary(bytes),
             Frame::Continuation(item) => match self.fragment(item)? {
-                Some(message) => text(message)?,
+                Some((true, message)) => text(message)?,
+                Some((false, message)) => Heard::Binary(message),
                 None => Heard::Life,
             },
             Frame::Ping(payload) => Heard::Ping(payload),
@@ -94,23 +95,27 @@ impl Incoming {
         }))
     }
 
-    fn fragment(&mut self, item: Item) -> Result<Option<Bytes>, Fault> {
+    fn fragment(&mut self, item: Item) -> Result<Option<(bool, Bytes)>, Fault> {
         let (bytes, is_last) = match item {
-            Item::FirstText(bytes) | Item::FirstBinary(bytes) => {
-                self.message = Some(BytesMut::new());
+            Item::FirstText(bytes) => {
+                self.message = Some((true, BytesMut::new()));
+                (bytes, false)
+            }
+            Item::FirstBinary(bytes) => {
+                self.message = Some((false, BytesMut::new()));
                 (bytes, false)
             }
             Item::Continue(bytes) => (bytes, false),
             Item::Last(bytes) => (bytes, true),
         };
-        let Some(message) = &mut self.message else {
+        let Some((_, message)) = &mut self.message else {
             return Err(broken(ProtocolError::ContinuationNotStarted));
         };
         if message.len() + bytes.len() > self.max_message {
             return Err(too_big(format!("message over the limit of {}", self.max_message)));
         }
         message.extend_from_slice(&bytes);
-        Ok(if is_last { self.message.take().map(BytesMut::freeze) } else { None })
+        Ok(if is_last { self.message.take().map(|(text, message)| (text, message.freeze())) } else { None })
     }
 }
 
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_no_longer_held_than_something_is_begun_in_it() {
-        let mut incoming = Incoming::new(&LinkLimits::default(), BytesMut::with_capacity(8192));
+        let mut incoming = Incoming::new(&LinkLimits::default(), BytesMut::with_capacity(8192), false);
         assert_eq!(incoming.poll_heard(), Ok(None));
         assert_eq!(incoming.buffer.capacity(), 0, "that of the upgrade is let go");
         incoming.push(&[0x81, 2, b'h']);
@@ -149,7 +154,7 @@ mod tests {
     // [F-3]
     #[test]
     fn nothing_is_reserved_for_what_a_header_only_announces_beyond_the_limit() {
-        let mut incoming = Incoming::new(&LinkLimits::default(), BytesMut::new());
+        let mut incoming = Incoming::new(&LinkLimits::default(), BytesMut::new(), false);
         incoming.push(&[0x81, 127, 0, 0, 1, 0, 0, 0, 0, 0]);
         assert!(matches!(incoming.poll_heard(), Err(Fault { end: LinkEnd::TooBig(_), .. })));
         assert!(incoming.buffer.capacity() < 100);

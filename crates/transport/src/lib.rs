@@ -1,4 +1,4 @@
-//! WebSocket links of actix-realtime on awc.
+//! WebSocket and Socket.IO links of actix-realtime on awc.
 //!
 //! [`WsTransport`] opens links: one call of [`open`](actix_realtime_core::transport::Transport::open) is one
 //! attempt, bounded in time as a whole, without a retry inside and without state between calls but the root
@@ -12,6 +12,10 @@
 //! checked from their headers (`incoming`) before anything of them is buffered (F-3), and leave many at a time
 //! (`outgoing`).
 //!
+//! [`SocketIoTransport`] opens the same links over Socket.IO. What is spoken over a socket is a `dialect`, and Socket.IO's is
+//! a machine of its own (`socketio::session`), so that the pump carries it as it carries plain frames, and long-polling
+//! can carry it as well.
+//!
 //! What a link holds: while its events are not polled, it reads on until 64 KiB of messages wait (and one read of
 //! 32 KiB, and one unfinished message, beyond that), then it leaves the rest in the socket, which holds the peer
 //! back. Until then it answers pings, and hears of an end. Writing and closing go on whether or not it is read.
@@ -19,6 +23,7 @@
 
 mod builder;
 mod dial;
+mod dialect;
 mod environment;
 mod incoming;
 mod link;
@@ -30,7 +35,9 @@ mod pin;
 mod pipe;
 mod proxy;
 mod pump;
+mod route;
 mod socket;
+mod socketio;
 mod tls;
 mod transport;
 mod upgrade;
@@ -38,4 +45,5 @@ mod upgrade;
 pub use builder::{BuildError, WsTransportBuilder};
 #[cfg(all(feature = "netlink", target_os = "linux"))]
 pub use netlink::NetlinkMonitor;
+pub use socketio::{Polling, SocketIoTransport, SocketIoTransportBuilder};
 pub use transport::WsTransport;

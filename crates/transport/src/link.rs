@@ -17,14 +17,11 @@ use futures_core::Stream;
 /// From how many bytes of messages that nobody has taken the socket is left alone.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// What a message costs beside its text. Empty messages must not be free.
-const MESSAGE: usize = size_of::<ByteString>();
-
 /// Both directions between a pump and its link.
-#[derive(Debug, Default)]
-pub(crate) struct State {
+#[derive(Debug)]
+pub(crate) struct State<Out, In> {
     /// To the pump: frames to send, in order.
-    pub(crate) queue: VecDeque<ByteString>,
+    pub(crate) queue: VecDeque<Out>,
     /// To the pump: a ping is due.
     pub(crate) ping: bool,
     /// To the pump: what to close with.
@@ -32,7 +29,7 @@ pub(crate) struct State {
     has_writer: bool,
     has_events: bool,
     pump: Option<Waker>,
-    frames: Vec<ByteString>,
+    frames: Vec<In>,
     held: usize,
     alive: bool,
     written: usize,
@@ -42,12 +39,31 @@ pub(crate) struct State {
     news: bool,
 }
 
-impl State {
-    /// The peer has sent a message.
-    pub(crate) fn handle_text(&mut self, text: ByteString) {
+impl<Out, In> State<Out, In> {
+    fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            ping: false,
+            close: None,
+            has_writer: true,
+            has_events: true,
+            pump: None,
+            frames: Vec::new(),
+            held: 0,
+            alive: false,
+            written: 0,
+            end: None,
+            over: false,
+            user: None,
+            news: false,
+        }
+    }
+
+    /// The peer has sent a message, which holds this many bytes.
+    pub(crate) fn handle_message(&mut self, message: In, held: usize) {
         if self.has_events {
-            self.held += text.len() + MESSAGE;
-            self.frames.push(text);
+            self.held += held;
+            self.frames.push(message);
             self.news = true;
         }
     }
@@ -83,20 +99,32 @@ impl State {
 }
 
 /// A pump's end of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Shared(Rc<RefCell<State>>);
+#[derive(Debug)]
+pub(crate) struct Shared<Out, In>(Rc<RefCell<State<Out, In>>>);
 
-impl Shared {
+impl<Out, In> Clone for Shared<Out, In> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl Shared<ByteString, ByteString> {
     /// A link, and its pump's end of it.
-    pub(crate) fn new() -> (Self, Link) {
-        let state = State { has_writer: true, has_events: true, ..State::default() };
-        let shared = Self(Rc::new(RefCell::new(state)));
-        let writer = Box::new(Writer { shared: shared.clone(), closed: false });
-        let events = Box::pin(Events { shared: shared.clone() });
-        (shared, Link { writer, events })
+    pub(crate) fn link() -> (Self, Link) {
+        let (shared, writer, events) = Self::new();
+        (shared, Link { writer: Box::new(writer), events: Box::pin(events) })
+    }
+}
+
+impl<Out, In> Shared<Out, In> {
+    /// Both halves of a link, and their pump's end of it.
+    pub(crate) fn new() -> (Self, Writer<Out, In>, Events<Out, In>) {
+        let shared = Self(Rc::new(RefCell::new(State::new())));
+        let (writer, events) = (shared.clone(), shared.clone());
+        (shared, Writer { shared: writer, closed: false }, Events { shared: events })
     }
 
-    pub(crate) fn state(&self) -> RefMut<'_, State> {
+    pub(crate) fn state(&self) -> RefMut<'_, State<Out, In>> {
         self.0.borrow_mut()
     }
 
@@ -126,13 +154,15 @@ impl Shared {
     }
 }
 
-struct Writer {
-    shared: Shared,
+/// The half that writes.
+#[derive(Debug)]
+pub(crate) struct Writer<Out, In> {
+    shared: Shared<Out, In>,
     closed: bool,
 }
 
-impl LinkWriter for Writer {
-    fn send(&mut self, frames: Vec<ByteString>) {
+impl<Out, In> Writer<Out, In> {
+    pub(crate) fn send(&self, frames: Vec<Out>) {
         let mut state = self.shared.state();
         if self.closed || state.over || state.end.is_some() {
             return;
@@ -146,14 +176,14 @@ impl LinkWriter for Writer {
         self.shared.wake_pump();
     }
 
-    fn ping(&mut self) {
+    pub(crate) fn ping(&self) {
         if !self.closed {
             self.shared.state().ping = true;
             self.shared.wake_pump();
         }
     }
 
-    fn close(&mut self, code: CloseCode, reason: &str) {
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str) {
         if !mem::replace(&mut self.closed, true) {
             self.shared.state().close = Some((code, reason.to_owned()));
             self.shared.wake_pump();
@@ -161,24 +191,45 @@ impl LinkWriter for Writer {
     }
 }
 
-impl Drop for Writer {
+impl LinkWriter for Writer<ByteString, ByteString> {
+    fn send(&mut self, frames: Vec<ByteString>) {
+        Self::send(self, frames);
+    }
+
+    fn ping(&mut self) {
+        Self::ping(self);
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) {
+        Self::close(self, code, reason);
+    }
+}
+
+impl<Out, In> Drop for Writer<Out, In> {
     fn drop(&mut self) {
         self.shared.state().has_writer = false;
         self.shared.wake_pump();
     }
 }
 
-struct Events {
-    shared: Shared,
+/// The half that listens.
+pub(crate) struct Events<Out, In> {
+    shared: Shared<Out, In>,
 }
 
-impl Stream for Events {
-    type Item = LinkEvent;
+/// What there is to hear.
+pub(crate) enum Said<In> {
+    Messages(Vec<In>),
+    Alive,
+    Written(usize),
+    End(LinkEnd),
+}
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+impl<Out, In> Events<Out, In> {
+    pub(crate) fn poll_said(&self, cx: &Context<'_>) -> Poll<Option<Said<In>>> {
         let mut state = self.shared.state();
         if state.written > 0 {
-            return Poll::Ready(Some(LinkEvent::Written(mem::take(&mut state.written))));
+            return Poll::Ready(Some(Said::Written(mem::take(&mut state.written))));
         }
         if !state.frames.is_empty() {
             let frames = mem::take(&mut state.frames);
@@ -188,14 +239,14 @@ impl Stream for Events {
             if was_full {
                 self.shared.wake_pump();
             }
-            return Poll::Ready(Some(LinkEvent::Frames(frames)));
+            return Poll::Ready(Some(Said::Messages(frames)));
         }
         if mem::take(&mut state.alive) {
-            return Poll::Ready(Some(LinkEvent::Alive));
+            return Poll::Ready(Some(Said::Alive));
         }
         if let Some(end) = state.end.take() {
             state.over = true;
-            return Poll::Ready(Some(LinkEvent::End(end)));
+            return Poll::Ready(Some(Said::End(end)));
         }
         if state.over {
             return Poll::Ready(None);
@@ -207,7 +258,22 @@ impl Stream for Events {
     }
 }
 
-impl Drop for Events {
+impl Stream for Events<ByteString, ByteString> {
+    type Item = LinkEvent;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkEvent>> {
+        self.poll_said(cx).map(|said| {
+            said.map(|said| match said {
+                Said::Messages(frames) => LinkEvent::Frames(frames),
+                Said::Alive => LinkEvent::Alive,
+                Said::Written(bytes) => LinkEvent::Written(bytes),
+                Said::End(end) => LinkEvent::End(end),
+            })
+        })
+    }
+}
+
+impl<Out, In> Drop for Events<Out, In> {
     fn drop(&mut self) {
         let mut state = self.shared.state();
         state.has_events = false;

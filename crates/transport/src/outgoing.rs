@@ -7,6 +7,8 @@ use bytestring::ByteString;
 use std::collections::VecDeque;
 use tokio_util::codec::Encoder;
 
+use crate::dialect::{Dialect, Wire};
+
 /// Most bytes that are encoded ahead of the socket. What is said first of all waits behind no more than these.
 const CHUNK: usize = 64 * 1024;
 
@@ -36,19 +38,20 @@ impl Outgoing {
     }
 
     /// Takes frames from the queue, as many as a chunk has room for, but at least one.
-    pub(crate) fn fill(&mut self, queue: &mut VecDeque<ByteString>) {
+    pub(crate) fn fill<D: Dialect>(&mut self, queue: &mut VecDeque<D::Out>, dialect: &mut D) {
         let (mut count, mut bytes) = (0, self.buffer.len());
         for frame in &*queue {
-            if bytes > 0 && bytes + frame.len() + HEADER > CHUNK {
+            let size = D::size(frame) + D::AROUND + HEADER;
+            if bytes > 0 && bytes + size > CHUNK {
                 break;
             }
-            bytes += frame.len() + HEADER;
+            bytes += size;
             count += 1;
         }
         self.buffer.reserve(bytes - self.buffer.len());
         for frame in queue.drain(..count) {
-            self.untold += frame.len();
-            self.encode(Message::Text(frame));
+            self.untold += D::size(&frame);
+            dialect.write(frame, self);
         }
         if queue.is_empty() {
             *queue = VecDeque::new();
@@ -99,8 +102,16 @@ impl Outgoing {
     }
 }
 
+impl Wire for Outgoing {
+    fn text(&mut self, text: ByteString) {
+        self.encode(Message::Text(text));
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use crate::dialect::Plain;
+
     use super::*;
 
     #[test]
@@ -109,7 +120,7 @@ mod tests {
         let mut outgoing = Outgoing::new();
         let mut told = 0;
         while !queue.is_empty() {
-            outgoing.fill(&mut queue);
+            outgoing.fill(&mut queue, &mut Plain);
             assert!(outgoing.bytes().len() <= CHUNK);
             while !outgoing.is_empty() {
                 told += outgoing.advance(outgoing.bytes().len().div_ceil(3));
@@ -124,7 +135,7 @@ mod tests {
         let mut queue: VecDeque<ByteString> = [10, CHUNK * 2, 10].map(|size| "x".repeat(size).into()).into();
         let mut outgoing = Outgoing::new();
         for left in [2, 1, 0] {
-            outgoing.fill(&mut queue);
+            outgoing.fill(&mut queue, &mut Plain);
             assert_eq!(queue.len(), left);
             outgoing.advance(outgoing.bytes().len());
         }

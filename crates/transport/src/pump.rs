@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    incoming::{Fault, Heard, Incoming},
+    dialect::{Dialect, Fault},
+    incoming::{Heard, Incoming},
     link::Shared,
     outgoing::Outgoing,
     socket::Meter,
@@ -48,10 +49,11 @@ struct Closing {
 }
 
 /// See the module. Dropping it ends the link, whatever it is doing.
-pub(crate) struct Pump<T> {
+pub(crate) struct Pump<T, D: Dialect> {
     io: T,
     meter: Meter,
-    shared: Shared,
+    shared: Shared<D::Out, D::In>,
+    dialect: D,
     limits: LinkLimits,
     incoming: Incoming,
     outgoing: Outgoing,
@@ -71,7 +73,7 @@ pub(crate) struct Pump<T> {
     over: Option<LinkEnd>,
 }
 
-impl<T> Drop for Pump<T> {
+impl<T, D: Dialect> Drop for Pump<T, D> {
     fn drop(&mut self) {
         let end = self.over.take().unwrap_or(LinkEnd::Io(io::ErrorKind::ConnectionAborted));
         tracing::debug!(end = limits::escape(&end.to_string()), "link over");
@@ -80,14 +82,22 @@ impl<T> Drop for Pump<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin, D: Dialect> Pump<T, D> {
     /// A pump over a socket from which these bytes have been read already.
-    pub(crate) fn new(io: T, read: BytesMut, meter: Meter, limits: LinkLimits, shared: Shared) -> Self {
+    pub(crate) fn new(
+        io: T,
+        read: BytesMut,
+        meter: Meter,
+        limits: LinkLimits,
+        shared: Shared<D::Out, D::In>,
+        dialect: D,
+    ) -> Self {
         Self {
             io,
             meter,
             shared,
-            incoming: Incoming::new(&limits, read),
+            dialect,
+            incoming: Incoming::new(&limits, read, D::BINARY),
             limits,
             outgoing: Outgoing::new(),
             pong: None,
@@ -115,7 +125,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
             let now = Instant::now();
             self.take_orders();
             let mut busy = self.read(cx, now);
+            let held_back = !self.dialect.wants_input();
             self.write(cx, now);
+            // Nothing but this turn would have the socket read again.
+            busy |= held_back && self.dialect.wants_input();
             busy |= self.take_time(now);
             if self.over.is_some() {
                 return Poll::Ready(());
@@ -140,7 +153,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         let closing = self.closing.as_ref().and_then(|closing| closing.until);
         let stalled = self.write_due.map(|(due, _)| due);
         let failed = self.write_failed.map(|(_, until)| until);
-        let Some(due) = [self.frame_due, stalled, failed, closing].into_iter().flatten().min() else {
+        let silent = if self.closing.is_none() { self.dialect.poll_timeout() } else { None };
+        let Some(due) = [self.frame_due, stalled, failed, closing, silent].into_iter().flatten().min() else {
             return false;
         };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
@@ -165,6 +179,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         } else if self.frame_due.is_some_and(|due| due <= now) {
             self.frame_due = None;
             self.fail(Fault { end: LinkEnd::FrameTimeout, code: CloseCode::TIMEOUT }, now);
+            return true;
+        } else if self.closing.is_none()
+            && self.dialect.poll_timeout().is_some_and(|due| due <= now)
+            && let Some(fault) = self.dialect.handle_timeout(now)
+        {
+            self.fail(fault, now);
             return true;
         }
         false
@@ -192,7 +212,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
             return false;
         }
         let deaf = self.is_deaf();
-        if !deaf && !self.shared.state().wants_input() {
+        let listening = self.dialect.wants_input() && self.shared.state().wants_input();
+        self.dialect.set_listening(listening, now);
+        if !deaf && !listening {
             // Whose turn it is to read is ours to say: the peer is not late.
             self.frame_due = None;
             return false;
@@ -230,18 +252,31 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
                 Ok(Some(heard)) => {
                     // The next frame's time begins.
                     self.frame_due = None;
-                    match heard {
-                        Heard::Text(text) => state.handle_text(text),
-                        Heard::Life => state.handle_life(),
+                    let message = match heard {
+                        Heard::Text(text) => self.dialect.handle_text(text, now),
+                        Heard::Binary(bytes) => self.dialect.handle_binary(bytes, now),
+                        Heard::Life => {
+                            self.dialect.handle_life(now);
+                            Ok(None)
+                        }
                         Heard::Ping(payload) => {
                             self.pong = Some(payload);
-                            state.handle_life();
+                            self.dialect.handle_life(now);
+                            Ok(None)
                         }
                         Heard::Close(code, reason) => {
                             drop(state);
                             self.closed_by_peer(code, reason, now);
                             return;
                         }
+                    };
+                    match message {
+                        Ok(Some(message)) => {
+                            let held = D::held(&message);
+                            state.handle_message(message, held);
+                        }
+                        Ok(None) => state.handle_life(),
+                        Err(fault) => break Some(fault),
                     }
                 }
             }
@@ -361,15 +396,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Pump<T> {
         if let Some(payload) = self.pong.take() {
             self.outgoing.pong(payload);
         }
+        self.dialect.write_urgent(&mut self.outgoing);
         // A peer that has closed, or broken a rule, gets nothing more of it.
         let deaf = self.closing.as_ref().is_some_and(|closing| closing.deaf);
         if !deaf && !state.queue.is_empty() {
-            self.outgoing.fill(&mut state.queue);
+            self.outgoing.fill(&mut state.queue, &mut self.dialect);
         }
         if (deaf || state.queue.is_empty())
             && let Some(closing) = &mut self.closing
             && let Some((code, reason)) = closing.word.take()
         {
+            if !deaf {
+                self.dialect.write_goodbye(&mut self.outgoing);
+            }
             self.outgoing.close(code, &reason);
         }
     }

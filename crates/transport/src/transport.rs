@@ -1,38 +1,21 @@
 //! One attempt at one link.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use actix_realtime_core::transport::{Link, LinkLimits, LocalBoxFuture, OpenError, OpenRequest, Transport};
-use awc::http::{
-    Uri,
-    header::{AUTHORIZATION, HOST, HeaderName, HeaderValue},
-    uri::{PathAndQuery, Scheme},
-};
+use awc::http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use crate::{
     builder::WsTransportBuilder,
-    dial::{dial, without_brackets},
-    environment::Environment,
+    dialect::Plain,
     link::Shared,
-    proxy::Proxy,
     pump::Pump,
-    socket::{Meter, Pipe, Socket},
+    route::{Pipes, Proxies, Route, Target},
     tls::Tls,
     upgrade::Upgrade,
 };
-
-/// A way to a peer that is not the network.
-pub(crate) type Pipes = Box<dyn Fn(&str) -> Connecting + Send>;
-type Connecting = LocalBoxFuture<io::Result<Box<dyn Pipe>>>;
-
-/// How a peer is reached.
-pub(crate) enum Route {
-    Direct,
-    Through(Proxy),
-    Environment(Environment),
-}
 
 /// Opens WebSocket links, over TCP or TLS as the URL says.
 ///
@@ -40,7 +23,7 @@ pub(crate) enum Route {
 /// `LocalSet` of tokio.
 pub struct WsTransport {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) route: Route,
+    pub(crate) proxies: Proxies,
     pub(crate) tls: Arc<Tls>,
     pub(crate) pipes: Option<Pipes>,
 }
@@ -50,7 +33,7 @@ impl WsTransport {
     /// where there are none, that attempt fails with [`OpenError::Tls`].
     #[must_use]
     pub fn new() -> Self {
-        Self { headers: Vec::new(), route: Route::Direct, tls: Arc::new(Tls::system()), pipes: None }
+        Self { headers: Vec::new(), proxies: Proxies::None, tls: Arc::new(Tls::system()), pipes: None }
     }
 
     /// A transport with certificates or headers of one's own.
@@ -61,30 +44,37 @@ impl WsTransport {
 
     /// Refuses what cannot be asked for, before anything is connected.
     fn attempt(&self, request: OpenRequest) -> Result<Attempt, OpenError> {
-        let target = Target::parse(&request.url)?;
+        let route = self.route(&request.url)?;
+        let headers = self.headers(&route, request.token.as_ref())?;
+        Ok(Attempt { route, headers, timeout: request.timeout, limits: request.limits })
+    }
+
+    /// The way to where this URL says.
+    pub(crate) fn route(&self, url: &str) -> Result<Route, OpenError> {
+        let target = Target::parse(url)?;
+        Ok(Route {
+            proxy: self.proxies.on_the_way_to(&target).cloned(),
+            target,
+            url: url.to_owned(),
+            tls: Arc::clone(&self.tls),
+            pipes: self.pipes.clone(),
+        })
+    }
+
+    /// The headers of every request on that way.
+    pub(crate) fn headers(
+        &self,
+        route: &Route,
+        token: Option<&SecretString>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, OpenError> {
         let mut headers = self.headers.clone();
-        if let Some(token) = &request.token {
+        if let Some(token) = token {
             headers.push((AUTHORIZATION, bearer(token)?));
         }
         if !headers.iter().any(|(name, _)| name == HOST) {
-            headers.push((HOST, target.authority.clone()));
+            headers.push((HOST, route.target.authority.clone()));
         }
-        let proxy = match &self.route {
-            Route::Direct => None,
-            Route::Through(proxy) => Some(proxy.clone()),
-            Route::Environment(environment) => environment.proxy(target.secure, &target.host).cloned(),
-        };
-        let connecting = self.pipes.as_ref().map(|pipes| pipes(&request.url));
-        let tls = Arc::clone(&self.tls);
-        Ok(Attempt {
-            target,
-            proxy,
-            connecting,
-            tls,
-            headers,
-            timeout: request.timeout,
-            limits: request.limits,
-        })
+        Ok(headers)
     }
 }
 
@@ -107,10 +97,7 @@ impl Transport for WsTransport {
 }
 
 struct Attempt {
-    target: Target,
-    proxy: Option<Proxy>,
-    connecting: Option<Connecting>,
-    tls: Arc<Tls>,
+    route: Route,
     headers: Vec<(HeaderName, HeaderValue)>,
     timeout: Duration,
     limits: LinkLimits,
@@ -118,24 +105,11 @@ struct Attempt {
 
 impl Attempt {
     async fn run(self) -> Result<Link, OpenError> {
-        let Self { target, headers, timeout, .. } = self;
-        let meter = Meter::default();
-        let mut plain = match (self.connecting, &self.proxy) {
-            (Some(connecting), _) => {
-                let pipe = connecting.await.map_err(|error| OpenError::Connect(error.kind()))?;
-                Socket::metered(pipe, meter.clone())
-            }
-            (None, Some(proxy)) => Socket::metered(dial(proxy.host(), proxy.port()).await?, meter.clone()),
-            (None, None) => Socket::metered(dial(&target.host, target.port).await?, meter.clone()),
-        };
-        if let Some(proxy) = &self.proxy {
-            proxy.tunnel(&mut plain, &target.host, target.port).await?;
-        }
-        let socket =
-            if target.secure { Socket::wrapping(self.tls.secure(&target.host, plain).await?) } else { plain };
-        let (socket, read) = Upgrade { uri: target.uri, headers, timeout }.over(socket).await?;
-        let (shared, link) = Shared::new();
-        tokio::task::spawn_local(Pump::new(socket, read, meter, self.limits, shared).run());
+        let Self { route, headers, timeout, limits } = self;
+        let (socket, meter) = route.connect().await?;
+        let (socket, read) = Upgrade { uri: route.target.uri, headers, timeout }.over(socket).await?;
+        let (shared, link) = Shared::link();
+        tokio::task::spawn_local(Pump::new(socket, read, meter, limits, shared, Plain).run());
         Ok(link)
     }
 }
@@ -146,42 +120,4 @@ fn bearer(token: &SecretString) -> Result<HeaderValue, OpenError> {
         .map_err(|_| OpenError::Request("the token has characters that a header cannot carry".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Where to, taken apart.
-struct Target {
-    secure: bool,
-    /// Without brackets.
-    host: String,
-    port: u16,
-    authority: HeaderValue,
-    /// What awc is told: its socket is secured already, so always `ws:`.
-    uri: Uri,
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, OpenError> {
-        let refuse = |what: &str| OpenError::Request(what.to_owned());
-        let mut parts = url.parse::<Uri>().map_err(|_| refuse("the URL cannot be read"))?.into_parts();
-        let secure = match parts.scheme.as_ref().map(Scheme::as_str) {
-            Some("ws") => false,
-            Some("wss") => true,
-            Some(_) | None => return Err(refuse("the URL must begin with ws:// or wss://")),
-        };
-        let authority = parts.authority.clone().ok_or_else(|| refuse("the URL has no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(refuse("the URL has credentials in it"));
-        }
-        let host = without_brackets(authority.host()).to_owned();
-        if host.is_empty() {
-            return Err(refuse("the URL has no host"));
-        }
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        parts.scheme = Some(Scheme::try_from("ws").map_err(|_| refuse("the URL cannot be read"))?);
-        parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-        let uri = Uri::from_parts(parts).map_err(|_| refuse("the URL cannot be read"))?;
-        let authority =
-            HeaderValue::try_from(authority.as_str()).map_err(|_| refuse("the URL cannot be read"))?;
-        Ok(Self { secure, host, port, authority, uri })
-    }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use actix_http::{ResponseHead, error::ParseError, h1::MessageType, header::HttpDate};
+use actix_http::{error::ParseError, h1::MessageType, header::HttpDate};
 use actix_realtime_core::transport::OpenError;
 use actix_realtime_protocol::limits::{MAX_QUOTE, quote};
 use actix_service::{Service, fn_service};
@@ -121,10 +121,12 @@ where
                     let body = match framed.codec_ref().message_type() {
                         MessageType::None => String::new(),
                         MessageType::Payload | MessageType::Stream => {
-                            words(framed.into_map_codec(|codec| codec.into_payload_codec())).await
+                            let chunks = framed.into_map_codec(|codec| codec.into_payload_codec());
+                            let chunks = chunks.take_while(|chunk| ready(!matches!(chunk, Ok(None))));
+                            words(chunks.filter_map(|chunk| ready(chunk.transpose()))).await
                         }
                     };
-                    let refused = Refused(refusal(&head, body));
+                    let refused = Refused(refusal(head.status, head.headers(), body));
                     Err(SendRequestError::Custom(Box::new(refused), Box::new("upgrade")))
                 }
                 answer @ (ConnectResponse::Tunnel(..) | ConnectResponse::Client(_)) => Ok(answer),
@@ -134,10 +136,10 @@ where
 }
 
 /// The beginning of a body; what has come of it in time.
-async fn words<E>(mut body: impl Stream<Item = Result<Option<Bytes>, E>> + Unpin) -> String {
+pub(crate) async fn words<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) -> String {
     let mut words = Vec::new();
     let read = async {
-        while let Some(Ok(Some(chunk))) = body.next().await {
+        while let Some(Ok(chunk)) = body.next().await {
             words.extend_from_slice(&chunk[..chunk.len().min(MAX_QUOTE - words.len())]);
             if words.len() == MAX_QUOTE {
                 break;
@@ -149,10 +151,10 @@ async fn words<E>(mut body: impl Stream<Item = Result<Option<Bytes>, E>> + Unpin
     quote(&String::from_utf8_lossy(&words)).to_owned()
 }
 
-fn refusal(head: &ResponseHead, body: String) -> OpenError {
-    let headers = head.headers();
+/// An answer with another status than the one that was asked for.
+pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: String) -> OpenError {
     OpenError::Http {
-        status: head.status.as_u16(),
+        status: status.as_u16(),
         retry_after: retry_after(headers),
         challenge: text(headers, &WWW_AUTHENTICATE).map(|text| quote(text).to_owned()),
         body,
@@ -192,7 +194,7 @@ fn open_error(error: WsClientError) -> OpenError {
     }
 }
 
-fn send_error(error: SendRequestError) -> OpenError {
+pub(crate) fn send_error(error: SendRequestError) -> OpenError {
     match error {
         SendRequestError::Custom(error, _) => match error.downcast::<Refused>() {
             Ok(refused) => refused.0,

@@ -146,7 +146,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Peer<T> {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(io.read_u8().await.unwrap());
         }
-        let head = String::from_utf8(head).unwrap();
+        Self::of(io, String::from_utf8(head).unwrap())
+    }
+
+    /// One whose request has been read.
+    pub(crate) fn of(io: T, head: String) -> Self {
         Self { io, head, codec: Codec::new().max_size(1 << 20), buffer: BytesMut::new() }
     }
 
