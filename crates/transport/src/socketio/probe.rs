@@ -70,6 +70,8 @@ async fn answered<M: Mode>(
     loop {
         let poll = get.get_or_insert_with(|| session.ask());
         tokio::select! {
+            // What both have said, the answer came first.
+            biased;
             frame = socket.next(), if !probed => {
                 match frame {
                     Some(Ok(Frame::Text(text))) if text == format!("3{PROBE}") => probed = true,
