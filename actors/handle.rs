@@ -11,6 +11,7 @@ use actix::prelude::*;
 use actix_realtime_core::{
     auth::{AuthDelegate, Token},
     config::{Config, ConfigBuilder, ConfigError, Overflow},
+    endpoint::Carrier,
     hub::{Filter, SubscriberId},
     network::{NetworkHint, NetworkMonitor},
     presence::{Member, PresenceError},
@@ -21,6 +22,7 @@ use actix_realtime_core::{
     typing::TypingError,
 };
 use actix_realtime_protocol::{Key, NameError};
+use actix_realtime_transport::{SocketIoTransport, WsTransport};
 use bytestring::ByteString;
 use secrecy::SecretString;
 
@@ -83,7 +85,8 @@ fn random_key() -> Key {
 }
 
 impl Client {
-    /// Begins a client for the server at this URL: `wss:`, or `ws:` to this machine.
+    /// Begins a client for the server at this URL: `wss:` or `https:`, or `ws:` or `http:` to this machine. `ws:`, `wss:` and
+    /// a path that ends in `/ws` mean a WebSocket, any other `http:` or `https:` URL means Socket.IO.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder {
             config: Config::builder(url),
@@ -313,7 +316,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How links are opened. Default: WebSocket with the system's roots.
+    /// How links are opened. Default: as the URL says, or [`ConfigBuilder::carrier`], with the system's roots.
     #[must_use]
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.transport = Some(TransportBox(Box::new(transport)));
@@ -343,7 +346,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The token that goes as `Authorization: Bearer`: [`ConfigBuilder::token`].
+    /// The token: [`ConfigBuilder::token`].
     #[must_use]
     pub fn token(self, token: impl Into<SecretString>) -> Self {
         self.configure(|config| config.token(token))
@@ -385,7 +388,13 @@ impl ClientBuilder {
     fn parts(self, seed: u64, clock: WallClock, boot: BootClock) -> Result<(Config, Parts), ConfigError> {
         let config = self.config.build()?;
         let store = self.store.map_or_else(|| Box::new(crate::MemoryStore::new()) as _, |store| store.0);
-        let transport = self.transport.map_or_else(|| Box::new(crate::WsTransport::new()) as _, |t| t.0);
+        let transport = self.transport.map_or_else(
+            || match config.carrier() {
+                Carrier::SocketIo => Box::new(SocketIoTransport::new()) as Box<dyn Transport>,
+                Carrier::WebSocket | _ => Box::new(WsTransport::new()),
+            },
+            |transport| transport.0,
+        );
         let delegate = self.delegate.map(|delegate| delegate.0);
         let monitor = self.monitor.map(|monitor| monitor.0);
         Ok((config.clone(), Parts { config, store, transport, delegate, seed, clock, boot, monitor }))

@@ -100,7 +100,7 @@ pub use actix_realtime_core::{
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     delivery::{Delivery, DeliveryOptions},
     draft::DraftError,
-    endpoint::Endpoint,
+    endpoint::{Carrier, Endpoint},
     event::{Event, Gap, GapReason, Received, Rejection},
     hub::{Filter, Kind, SubscriberId},
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
@@ -123,7 +123,9 @@ pub use actix_realtime_protocol::{Action, CloseCode, Key, NameError};
 pub use actix_realtime_store::{MemoryStore, RedbStore};
 #[cfg(all(feature = "netlink", target_os = "linux"))]
 pub use actix_realtime_transport::NetlinkMonitor;
-pub use actix_realtime_transport::WsTransport;
+pub use actix_realtime_transport::{
+    BuildError, Polling, SocketIoTransport, SocketIoTransportBuilder, WsTransport,
+};
 
 pub use self::{
     client::ClientActor,

@@ -6,9 +6,17 @@ use actix_realtime_protocol::{Key, NameError, channel_name, limits};
 use secrecy::SecretString;
 
 use crate::{
-    auth::AuthOptions, batch::BatchOptions, delivery::DeliveryOptions, endpoint::Endpoint,
-    network::NetworkOptions, pace::PaceOptions, presence::PresenceOptions, receipts::ReceiptOptions,
-    rotation::EndpointOptions, transport::LinkLimits, typing::TypingOptions,
+    auth::AuthOptions,
+    batch::BatchOptions,
+    delivery::DeliveryOptions,
+    endpoint::{Carrier, Endpoint},
+    network::NetworkOptions,
+    pace::PaceOptions,
+    presence::PresenceOptions,
+    receipts::ReceiptOptions,
+    rotation::EndpointOptions,
+    transport::LinkLimits,
+    typing::TypingOptions,
 };
 
 /// First delay of the backoff curve: 1 s, as in the original.
@@ -64,6 +72,7 @@ pub struct Config {
     pub(crate) others: Vec<Endpoint>,
     pub(crate) cooldown: Duration,
     pub(crate) network: NetworkOptions,
+    pub(crate) carrier: Option<Carrier>,
     pub(crate) token: Option<SecretString>,
     pub(crate) auth_options: AuthOptions,
     pub(crate) client_id: Option<String>,
@@ -126,7 +135,13 @@ impl Config {
         std::iter::once(&self.endpoint).chain(&self.others)
     }
 
-    /// The token that goes as `Authorization: Bearer`.
+    /// What carries frames: what was set, or what the URL says.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        self.carrier.unwrap_or_else(|| self.endpoint.carrier())
+    }
+
+    /// The token that goes as `Authorization: Bearer`, over Socket.IO also in the connect's data.
     #[must_use]
     pub const fn token(&self) -> Option<&SecretString> {
         self.token.as_ref()
@@ -236,6 +251,7 @@ impl ConfigBuilder {
                 others: Vec::new(),
                 cooldown: Duration::ZERO,
                 network: NetworkOptions::default(),
+                carrier: None,
                 token: None,
                 auth_options: AuthOptions::default(),
                 client_id: None,
@@ -341,7 +357,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// The token that goes as `Authorization: Bearer` and nowhere else. Default none.
+    /// What carries frames where no transport of one's own is set. Default: what the URL says.
+    #[must_use]
+    pub const fn carrier(mut self, carrier: Carrier) -> Self {
+        self.config.carrier = Some(carrier);
+        self
+    }
+
+    /// The token that goes as `Authorization: Bearer`, over Socket.IO also in the connect's data, and nowhere else
+    /// . Default none.
     #[must_use]
     pub fn token(mut self, token: impl Into<SecretString>) -> Self {
         self.config.token = Some(token.into());
@@ -402,8 +426,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Allows `ws:` to hosts other than this machine, which sends everything, the token too, in the clear. TLS is
-    /// chosen by the URL's scheme, `wss:`; this is what the original's `useTls: false` has to be spelled as.
+    /// Allows `ws:` and `http:` to hosts other than this machine, which sends everything, the token too, in the clear.
+    /// TLS is chosen by the URL's scheme, `wss:` or `https:`; this is what the original's `useTls: false` has to be
+    /// spelled as.
     #[must_use]
     pub const fn allow_insecure(mut self, allow: bool) -> Self {
         self.allow_insecure = allow;
@@ -503,7 +528,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// The URL would send everything in the clear.
-    #[error("ws: to {host} would send everything in the clear; use wss:, or allow_insecure(true)")]
+    #[error("what goes to {host} would go in the clear; use wss: or https:, or allow_insecure(true)")]
     Insecure {
         /// The host.
         host: String,

@@ -4,33 +4,53 @@ use std::{fmt, net::IpAddr};
 
 use crate::config::ConfigError;
 
-/// A `ws:` or `wss:` URL without credentials.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// What carries a client's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// A plain WebSocket.
+    WebSocket,
+    /// Socket.IO.
+    SocketIo,
+}
+
+/// A `ws:`, `wss:`, `http:` or `https:` URL without credentials.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     url: String,
     /// Length of scheme, host, port and path: what may be shown, and what the store knows the server by.
     public: usize,
     host: String,
     secure: bool,
+    carrier: Carrier,
+}
+
+impl Default for Endpoint {
+    fn default() -> Self {
+        let carrier = Carrier::WebSocket;
+        Self { url: String::new(), public: 0, host: String::new(), secure: false, carrier }
+    }
 }
 
 impl Endpoint {
     /// Reads a URL.
     ///
     /// # Errors
-    /// [`ConfigError::Url`] where it is not `ws:` or `wss:` with a host, has a user or a password in it, or a token
+    /// [`ConfigError::Url`] where it is not one of these with a host, has a user or a password in it, or a token
     /// in its query: a URL ends up in logs, so a secret has no place in it.
     pub fn parse(url: &str) -> Result<Self, ConfigError> {
         let refuse = |reason| ConfigError::Url { reason };
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(refuse("it has white space or control characters in it"));
         }
-        let (scheme, rest) =
-            url.split_once("://").ok_or_else(|| refuse("it must begin with ws:// or wss://"))?;
-        let secure = match scheme.to_ascii_lowercase().as_str() {
-            "ws" => false,
-            "wss" => true,
-            _ => return Err(refuse("it must begin with ws:// or wss://")),
+        const SCHEMES: &str = "it must begin with wss://, https://, ws:// or http://";
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| refuse(SCHEMES))?;
+        let (secure, by_scheme) = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => (false, Carrier::WebSocket),
+            "wss" => (true, Carrier::WebSocket),
+            "http" => (false, Carrier::SocketIo),
+            "https" => (true, Carrier::SocketIo),
+            _ => return Err(refuse(SCHEMES)),
         };
         let url = url.split('#').next().unwrap_or_default();
         let public = url.split('?').next().unwrap_or_default().len();
@@ -50,7 +70,8 @@ impl Endpoint {
         if names.map(str::to_ascii_lowercase).any(|name| SECRET_NAMES.contains(&name.as_str())) {
             return Err(refuse("its query has a token in it, which would end up in logs; use token(..)"));
         }
-        Ok(Self { url: url.to_owned(), public, host: host.to_owned(), secure })
+        let carrier = if url[..public].ends_with("/ws") { Carrier::WebSocket } else { by_scheme };
+        Ok(Self { url: url.to_owned(), public, host: host.to_owned(), secure, carrier })
     }
 
     /// The whole URL, for the transport alone.
@@ -69,6 +90,13 @@ impl Endpoint {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// What carries frames there, as in the original: `ws:`, `wss:` and a path that ends in `/ws` say WebSocket, any
+    /// other `http:` or `https:` URL says Socket.IO.
+    #[must_use]
+    pub const fn carrier(&self) -> Carrier {
+        self.carrier
     }
 
     /// Whether what is sent there can be read on the way: not encrypted, and not to this machine itself.

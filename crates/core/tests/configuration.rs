@@ -10,6 +10,7 @@ use actix_realtime_core::{
         DEFAULT_OUTBOX_BYTES, DEFAULT_OUTBOX_MESSAGES, DEFAULT_PANIC_BUDGET, DEFAULT_PANIC_WINDOW,
         DEFAULT_RESUME_TIMEOUT, DEFAULT_RETRY_MAX, DEFAULT_RETRY_MIN, DEFAULT_STABLE_AFTER, DEFAULT_WINDOW,
     },
+    endpoint::Carrier,
     network::NetworkOptions,
     rotation::EndpointOptions,
 };
@@ -159,4 +160,29 @@ fn the_page_has_the_options_of_the_network_and_of_endpoints_with_their_defaults(
     assert_eq!(page.get("cooldown"), Some(&row(endpoints.cooldown, "0ns to 3600s")));
     assert_eq!(page.get("others"), Some(&("none".to_owned(), "up to 15".to_owned())));
     assert_eq!(endpoints.others, [""; 0]);
+}
+
+// [I-11]
+#[test]
+fn the_url_says_what_carries_frames_and_a_setting_says_otherwise() {
+    for (url, carrier) in [
+        ("wss://example.test", Carrier::WebSocket),
+        ("WS://localhost/socket.io/", Carrier::WebSocket),
+        ("https://example.test/ws", Carrier::WebSocket),
+        ("https://example.test/api/ws?room=1#top", Carrier::WebSocket),
+        ("https://example.test", Carrier::SocketIo),
+        ("http://localhost:3000/", Carrier::SocketIo),
+        ("https://example.test/ws/", Carrier::SocketIo),
+        ("https://example.test/news", Carrier::SocketIo),
+        ("https://example.test/chat?via=/ws", Carrier::SocketIo),
+    ] {
+        assert_eq!(Config::builder(url).build().map(|config| config.carrier()), Ok(carrier), "{url}");
+    }
+    for carrier in [Carrier::WebSocket, Carrier::SocketIo] {
+        assert_eq!(builder().carrier(carrier).build().map(|config| config.carrier()), Ok(carrier));
+    }
+    assert_eq!(page().get("carrier"), Some(&("by the URL".to_owned(), "WebSocket, SocketIo".to_owned())));
+    let exposed = Config::builder("http://example.test").build();
+    assert!(matches!(exposed, Err(ConfigError::Insecure { .. })));
+    assert!(matches!(Config::builder("ftp://example.test").build(), Err(ConfigError::Url { .. })));
 }
