@@ -83,11 +83,9 @@ impl SocketIoTransport {
         socketio::namespace_name(&namespace)
             .map_err(|_| OpenError::Request("the URL's path is no namespace".to_owned()))?;
         let query = uri.query().map(|query| format!("&{query}")).unwrap_or_default();
-        let limits = LinkLimits {
-            max_frame: request.limits.max_frame.saturating_add(AROUND),
-            max_message: request.limits.max_message.saturating_add(AROUND),
-            ..request.limits
-        };
+        // A frame of ours has its own limit; other events, attachments too, are passed over up to that of a message.
+        let packet = request.limits.max_message.max(request.limits.max_frame).saturating_add(AROUND);
+        let limits = LinkLimits { max_frame: packet, max_message: packet, ..request.limits };
         let plan = Plan {
             namespace,
             auth: auth(self.auth.clone(), request.token.as_ref()),

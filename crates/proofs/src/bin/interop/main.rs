@@ -1,11 +1,13 @@
-//! `interop`: our client with a plain `ws` server, and plain `ws` and Socket.IO clients with our server.
+//! `interop`: our client with a plain `ws` server and with npm's `socket.io`, plain `ws` and Socket.IO clients with our
+//! server.
 //!
-//! The plain peers speak section 1 of docs/protocol.md and nothing more: `tests/interop/server.mjs` and `client.mjs`.
+//! The plain peers speak section 1 of docs/protocol.md and nothing more: those of `tests/interop`.
 //! Links are cut and servers killed meanwhile. What must hold: everything sent takes effect once and in order, and is
 //! acked; nobody is told anything twice; an idle link stays up; events of the original's own names ride through.
 
 mod our_client;
 mod our_server;
+mod socketio;
 
 use std::{io, process::ExitCode, time::Instant};
 
@@ -22,7 +24,7 @@ pub(crate) struct Options {
     pub(crate) folder: String,
 }
 
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 18] = [
     ("our client, a plain server that is cut", our_client::cut),
     ("our client, a plain server that forgets all", our_client::forgets),
     ("our clients through a plain server", our_client::relays),
@@ -32,6 +34,15 @@ const PARTS: [(&str, Part); 9] = [
     ("Socket.IO clients on WebSocket and our server", our_server::socket_io_websocket),
     ("Socket.IO clients that poll and our server", our_server::socket_io_polling),
     ("Socket.IO clients that move and our server", our_server::socket_io_upgrade),
+    ("our client, npm socket.io, a WebSocket that is cut", socketio::websocket),
+    ("our client, npm socket.io, polling first", socketio::upgrade),
+    ("our client, npm socket.io, polling only", socketio::polling),
+    ("our client, npm socket.io, a refusal with 401", socketio::refused),
+    ("our client, npm socket.io, namespaces", socketio::namespaces),
+    ("our client, npm socket.io, answers and bytes", socketio::answers),
+    ("our client, npm socket.io, a disconnect", socketio::disconnected),
+    ("our client, npm socket.io, killed in mid-traffic", socketio::killed),
+    ("our clients through npm socket.io", socketio::relays),
 ];
 
 fn main() -> ExitCode {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use actix_realtime::{
-    Accepted, Client, Delivery, Event, EventStream, Filter, GapReason, Kind, RedbStore, SendEvent,
+    Accepted, Client, ClientBuilder, Delivery, Event, EventStream, Filter, GapReason, Kind, RedbStore,
+    SendEvent,
 };
 use actix_realtime_proofs::{process::Process, relay::Relay};
 use serde::{Deserialize, Serialize};
@@ -42,22 +43,27 @@ pub(crate) fn json_of(line: &str) -> io::Result<Value> {
     serde_json::from_str(line).map_err(wrong)
 }
 
-struct PlainServer {
-    process: Process,
-    port: u16,
+pub(crate) struct PlainServer {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
 }
 
 impl PlainServer {
     fn start(options: &Options, port: u16, more: &[&str]) -> io::Result<Self> {
+        Self::run(options, "server.mjs", port, more)
+    }
+
+    /// A server that this script makes.
+    pub(crate) fn run(options: &Options, script: &str, port: u16, more: &[&str]) -> io::Result<Self> {
         let number = port.to_string();
-        let process = node(options, &[&["server.mjs", "--port", &number][..], more].concat())?;
+        let process = node(options, &[&[script, "--port", &number][..], more].concat())?;
         let said = process.hear("{\"listening\":")?;
         let port = said.trim_end_matches('}').parse().map_err(wrong)?;
         Ok(Self { process, port })
     }
 
     /// What it counted and what it applied.
-    fn counted(&mut self) -> io::Result<(Value, Vec<u64>)> {
+    pub(crate) fn counted(&mut self) -> io::Result<(Value, Vec<u64>)> {
         self.process.order("stats")?;
         let mut numbers = Vec::new();
         let until = Instant::now() + PATIENCE;
@@ -75,7 +81,7 @@ impl PlainServer {
     }
 
     /// Kills it; the numbers that it had applied.
-    fn kill(self) -> io::Result<Vec<u64>> {
+    pub(crate) fn kill(self) -> io::Result<Vec<u64>> {
         let said = self.process.kill().into_iter().map(|line| json_of(&line));
         let said = said.collect::<io::Result<Vec<_>>>()?;
         Ok(said.iter().filter_map(|said| said["applied"]["payload"]["n"].as_u64()).collect())
@@ -92,6 +98,14 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn start(url: &str) -> io::Result<Self> {
+        Self::start_with(url, |client| client)
+    }
+
+    /// One with more settings.
+    pub(crate) fn start_with(
+        url: &str,
+        change: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let store = RedbStore::new(folder.path().join("store.redb"));
@@ -103,7 +117,7 @@ impl Ours {
                 .heartbeat_timeout(Duration::from_millis(500))
                 .resume_timeout(Duration::from_millis(1000))
         });
-        let client = client.start().map_err(wrong)?;
+        let client = change(client).start().map_err(wrong)?;
         let kinds = [Kind::Message, Kind::Gap];
         let events = runtime.block_on(client.events(Filter::default().kinds(kinds)));
         Ok(Self { runtime, client, events, _folder: folder })
@@ -122,7 +136,7 @@ impl Ours {
     }
 
     /// Waits until these are acked.
-    fn acked(&self, accepted: &[Accepted]) -> io::Result<()> {
+    pub(crate) fn acked(&self, accepted: &[Accepted]) -> io::Result<()> {
         self.within(async {
             for message in accepted {
                 message.acked().await.map_err(wrong)?;
@@ -141,7 +155,7 @@ impl Ours {
         ensure(waiting == 0, || format!("{waiting} messages wait when all is acked"))
     }
 
-    fn within<T>(&self, future: impl Future<Output = T>) -> io::Result<T> {
+    pub(crate) fn within<T>(&self, future: impl Future<Output = T>) -> io::Result<T> {
         let within = async { timeout(PATIENCE, future).await };
         self.runtime.block_on(within).map_err(|_| wrong("it takes too long"))
     }
