@@ -205,7 +205,7 @@ impl<A: Supervised + Actor<Context = Context<A>> + Unpin> Future for Root<A> {
         };
         // A restart, and what follows it, may panic as well.
         loop {
-            tracing::error!(panic, "the supervisor panicked");
+            tracing::error!(panic, "an actor that nobody supervises panicked");
             if !me.budget.admits_one_more() {
                 (me.give_up)(panic);
                 return Poll::Ready(());

@@ -61,7 +61,8 @@
 //!
 //! Every module is an actor, named after its one concern, but for these: `message`, `subscribe` and `reply` are what
 //! is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds them;
-//! `facade` is the metrics' way out.
+//! `facade` is the metrics' way out. `plain` is a client of its own, for any Socket.IO server, and `plain_handle`
+//! holds it.
 //! Modules stand in the order of the data flow.
 
 mod handle;
@@ -81,6 +82,9 @@ mod heartbeat;
 mod network;
 mod presence;
 mod sequencer;
+
+mod plain;
+mod plain_handle;
 
 mod events;
 mod metrics;
@@ -107,6 +111,7 @@ pub use actix_realtime_core::{
     metrics::Metrics,
     network::{NetworkHint, NetworkOptions},
     pace::{PaceOptions, Throttle},
+    plain::{AnswerError, AnswerTo, Args, Emit, EmitError, PlainEvent},
     presence::{
         Change, Device, Member, MetadataError, PresenceChange, PresenceError, PresenceOptions, Status,
     },
@@ -137,6 +142,8 @@ pub use self::{
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
         SetToken, Shutdown, ShutdownReport, TypingUsers,
     },
+    plain::SocketIoEvent,
+    plain_handle::{SocketIo, SocketIoBuilder, SocketIoEvents},
     presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
@@ -147,7 +154,7 @@ pub use self::{
 
 /// The traits to build a store, a transport or a monitor of the network of one's own.
 pub mod extend {
-    pub use actix_realtime_core::{network::NetworkMonitor, store, transport};
+    pub use actix_realtime_core::{network::NetworkMonitor, plain, store, transport};
 }
 
 /// A transport and a server in memory, to test an application's own actors with (feature `testing`).

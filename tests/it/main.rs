@@ -16,6 +16,7 @@ mod metrics;
 mod network;
 mod node;
 mod pace;
+mod plain;
 mod presence;
 mod presence_node;
 mod receipts;

@@ -19,6 +19,7 @@ pub mod network;
 pub mod numbering;
 pub mod outbox;
 pub mod pace;
+pub mod plain;
 pub mod presence;
 pub mod receipts;
 mod refusal;

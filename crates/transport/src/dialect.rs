@@ -16,6 +16,7 @@ pub(crate) struct Fault {
 /// Where messages are written.
 pub(crate) trait Wire {
     fn text(&mut self, text: ByteString);
+    fn binary(&mut self, bytes: Bytes);
 }
 
 /// See the module. It decides; whoever carries the messages asks it, and tells it what time it is.

@@ -128,6 +128,11 @@ impl<Out, In> Shared<Out, In> {
         self.0.borrow_mut()
     }
 
+    /// How the link has ended, if nobody has heard of it yet.
+    pub(crate) fn end(&self) -> Option<LinkEnd> {
+        self.state().end.take()
+    }
+
     /// Has the pump woken at news from the user.
     pub(crate) fn register(&self, waker: &Waker) {
         let mut state = self.state();

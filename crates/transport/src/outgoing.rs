@@ -106,6 +106,10 @@ impl Wire for Outgoing {
     fn text(&mut self, text: ByteString) {
         self.encode(Message::Text(text));
     }
+
+    fn binary(&mut self, bytes: Bytes) {
+        self.encode(Message::Binary(bytes));
+    }
 }
 
 #[cfg(test)]

@@ -4,18 +4,19 @@ mod builder;
 mod frames;
 mod http;
 mod opening;
+mod plain;
 mod poller;
 mod probe;
 mod session;
 
 use std::{cell::RefCell, fmt, time::Duration};
 
-use actix_realtime_core::transport::{
-    Link, LinkEnd, LinkEvent, LinkLimits, LocalBoxFuture, OpenError, OpenRequest, Transport,
+use actix_realtime_core::{
+    plain::{PlainLink, PlainTransport},
+    transport::{Link, LinkEnd, LinkLimits, LocalBoxFuture, OpenError, OpenRequest, Transport},
 };
-use actix_realtime_protocol::{engineio, socketio};
+use actix_realtime_protocol::{engineio, limits, socketio};
 use awc::http::header::{HeaderName, HeaderValue};
-use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -25,8 +26,9 @@ use self::{
     frames::Frames,
     http::Http,
     opening::Opening,
+    plain::Plain,
     poller::Poller,
-    session::{Plan, Session},
+    session::{Mode, Opened, Plan, Session},
 };
 use crate::{WsTransport, link::Shared, pump::Pump, route::Route, upgrade::Upgrade};
 
@@ -72,7 +74,7 @@ impl SocketIoTransport {
     }
 
     /// Refuses what cannot be asked for, before anything is connected.
-    fn attempt(&self, request: OpenRequest) -> Result<Attempt, OpenError> {
+    fn attempt(&self, request: &OpenRequest, longest: usize) -> Result<Attempt, OpenError> {
         let route = self.base.route(&request.url)?;
         let headers = self.base.headers(&route, request.token.as_ref())?;
         let uri = &route.target.uri;
@@ -89,7 +91,7 @@ impl SocketIoTransport {
         let plan = Plan {
             namespace,
             auth: auth(self.auth.clone(), request.token.as_ref()),
-            longest: request.limits.max_frame.saturating_add(AROUND),
+            longest,
             engine: engineio::Limits {
                 max_packet: limits.max_message,
                 max_payload: engineio::MAX_PAYLOAD.max(limits.max_message),
@@ -102,9 +104,9 @@ impl SocketIoTransport {
                 ..socketio::Limits::default()
             },
         };
-        let frames = Frames { max_frame: request.limits.max_frame };
         let address = Address { path: self.path.clone(), query };
-        Ok(Attempt { route, headers, address, plan, frames, limits, timeout: request.timeout })
+        let (polling, timeout) = (self.polling, request.timeout);
+        Ok(Attempt { route, headers, address, plan, limits, polling, timeout })
     }
 }
 
@@ -130,14 +132,26 @@ impl fmt::Debug for SocketIoTransport {
 
 impl Transport for SocketIoTransport {
     fn open(&self, request: OpenRequest) -> LocalBoxFuture<Result<Link, OpenError>> {
-        let polling = self.polling;
-        match self.attempt(request) {
-            Ok(attempt) => Box::pin(async move {
-                let within = attempt.timeout;
-                timeout(within, attempt.run(polling)).await.unwrap_or(Err(OpenError::Timeout(within)))
-            }),
-            Err(error) => Box::pin(async { Err(error) }),
-        }
+        let max_frame = request.limits.max_frame;
+        let attempt = self.attempt(&request, max_frame.saturating_add(AROUND));
+        Box::pin(async move {
+            let (shared, link) = Shared::link();
+            attempt?.within(Frames { max_frame }, shared).await?;
+            Ok(link)
+        })
+    }
+}
+
+impl PlainTransport for SocketIoTransport {
+    fn open_plain(&self, request: OpenRequest) -> LocalBoxFuture<Result<PlainLink, OpenError>> {
+        // What the server takes is compared with each message, and not with the longest that there could be.
+        let attempt = self.attempt(&request, 0);
+        Box::pin(async move {
+            let (mut attempt, (shared, writer, events)) = (attempt?, Shared::new());
+            attempt.plan.packets.max_nesting = limits::MAX_NESTING;
+            let max_payload = attempt.within(Plain, shared).await?;
+            Ok(PlainLink { max_payload, writer: Box::new(writer), events: Box::pin(events) })
+        })
     }
 }
 
@@ -171,18 +185,24 @@ struct Attempt {
     headers: Vec<(HeaderName, HeaderValue)>,
     address: Address,
     plan: Plan,
-    frames: Frames,
     /// With room for what stands around a frame.
     limits: LinkLimits,
+    polling: Polling,
     timeout: Duration,
 }
 
 impl Attempt {
-    async fn run(self, polling: Polling) -> Result<Link, OpenError> {
-        let Self { route, headers, address, plan, frames, limits, timeout } = self;
+    /// The longest packet that the server takes, once the link is open.
+    async fn within<M: Mode>(self, mode: M, shared: Shared<M::Out, M::In>) -> Opened {
+        let within = self.timeout;
+        timeout(within, self.run(mode, shared)).await.unwrap_or(Err(OpenError::Timeout(within)))
+    }
+
+    async fn run<M: Mode>(self, mode: M, shared: Shared<M::Out, M::In>) -> Opened {
+        let Self { route, headers, address, plan, limits, polling, timeout } = self;
         let engine = plan.engine;
-        let (session, mut opened) = Session::new(plan, frames);
-        let (shared, mut link) = Shared::link();
+        let (session, mut opened) = Session::new(plan, mode);
+        let user = shared.clone();
         if polling == Polling::Never {
             let (socket, meter) = route.connect().await?;
             let uri = route.target.uri_at("ws", &address.target("websocket", None))?;
@@ -193,7 +213,7 @@ impl Attempt {
             let opening = Opening::begin(http, session, shared, limits, engine).await;
             let opening = opening.map_err(|error| match opened.try_recv() {
                 Ok(Err(why)) => why,
-                Ok(Ok(())) | Err(_) => error,
+                Ok(Ok(_)) | Err(_) => error,
             })?;
             if polling == Polling::Upgrade {
                 // What is left of the time must do for polling.
@@ -202,18 +222,8 @@ impl Attempt {
                 tokio::task::spawn_local(Poller::new(opening, None).run());
             }
         }
-        match opened.await {
-            Ok(Ok(())) => Ok(link),
-            Ok(Err(error)) => Err(error),
-            // The session went with its carrier.
-            Err(_) => loop {
-                match link.events.next().await {
-                    Some(LinkEvent::End(end)) => return Err(OpenError::Ended(end)),
-                    Some(LinkEvent::Frames(_) | LinkEvent::Alive | LinkEvent::Written(_)) => {}
-                    None => return Err(OpenError::Ended(LinkEnd::Eof)),
-                }
-            },
-        }
+        // Without an answer the session went with its carrier, which has said how it ended.
+        opened.await.unwrap_or_else(|_| Err(OpenError::Ended(user.end().unwrap_or(LinkEnd::Eof))))
     }
 }
 

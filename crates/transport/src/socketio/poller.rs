@@ -10,9 +10,10 @@ use std::{
 use actix_realtime_core::transport::{LinkEnd, OpenError};
 use actix_realtime_protocol::{
     CloseCode,
-    engineio::{MAX_RECORDS, SEPARATOR},
+    engineio::{MAX_RECORDS, Packet, SEPARATOR},
     limits::quote,
 };
+use bytes::Bytes;
 use bytestring::ByteString;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -40,6 +41,12 @@ impl Wire for Body {
         }
         self.text.push_str(&text);
         self.records += 1;
+    }
+
+    fn binary(&mut self, bytes: Bytes) {
+        let mut text = String::new();
+        Packet::Binary((&*bytes).into()).encode(&mut text);
+        self.text(text.into());
     }
 }
 

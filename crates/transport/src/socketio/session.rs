@@ -43,6 +43,9 @@ pub(crate) struct Taken<In> {
     pub(crate) answer: Option<u64>,
 }
 
+/// The longest packet that the server takes, where it says so; or why the session did not come to be.
+pub(crate) type Opened = Result<Option<usize>, OpenError>;
+
 /// What a session is to be.
 pub(crate) struct Plan {
     pub(crate) namespace: String,
@@ -76,7 +79,7 @@ pub(crate) struct Session<M> {
     urgent: VecDeque<ByteString>,
     /// The data of the last ping, until it is answered. Older ones need no answer, so that a flood of them costs one.
     pong: Option<ByteString>,
-    opened: Option<oneshot::Sender<Result<(), OpenError>>>,
+    opened: Option<oneshot::Sender<Opened>>,
 }
 
 impl<M> fmt::Debug for Session<M> {
@@ -87,7 +90,7 @@ impl<M> fmt::Debug for Session<M> {
 
 impl<M: Mode> Session<M> {
     /// A session to be opened. The receiver hears whether it was; nothing, if its carrier ended before.
-    pub(crate) fn new(plan: Plan, mode: M) -> (Self, oneshot::Receiver<Result<(), OpenError>>) {
+    pub(crate) fn new(plan: Plan, mode: M) -> (Self, oneshot::Receiver<Opened>) {
         let (opened, receiver) = oneshot::channel();
         let session = Self {
             mode,
@@ -160,7 +163,8 @@ impl<M: Mode> Session<M> {
             (Phase::Joining, Body::Connect(_)) => {
                 self.phase = Phase::Open;
                 if let Some(opened) = self.opened.take() {
-                    let _ = opened.send(Ok(()));
+                    let max_payload = self.handshake.as_ref().and_then(|handshake| handshake.max_payload);
+                    let _ = opened.send(Ok(max_payload));
                 }
                 Ok(None)
             }

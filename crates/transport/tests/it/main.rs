@@ -8,6 +8,7 @@ mod identity;
 mod netlink;
 mod opening;
 mod peer;
+mod plain;
 mod polling;
 mod proxy;
 mod reading;

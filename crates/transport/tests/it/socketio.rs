@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::peer::{PIPE, Peer, end, frame, frames, paused, request, rest, text};
 
-const HANDSHAKE: &str =
+pub(crate) const HANDSHAKE: &str =
     r#"0{"sid":"s1","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
 pub(crate) fn pipes(
@@ -34,14 +34,14 @@ pub(crate) fn pipes(
 }
 
 impl Peer<DuplexStream> {
-    async fn hear_text(&mut self) -> String {
+    pub(crate) async fn hear_text(&mut self) -> String {
         match self.hear().await {
             Some(Frame::Text(text)) => String::from_utf8(text.to_vec()).unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn tell(&mut self, packet: &str) {
+    pub(crate) async fn tell(&mut self, packet: &str) {
         self.say(&text(packet)).await;
     }
 }

@@ -13,6 +13,10 @@ pub(crate) fn read() -> Result<Vec<&'static str>, String> {
         let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
         let source = code.collect::<Vec<_>>().join("\n");
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if name == "plain" {
+            // No actor of this client, but a client of its own, whose handlers panic in its own tests.
+            continue;
+        }
         let found: Vec<_> = source.split('"').filter(|literal| is_site(literal, &name)).collect();
         let handlers =
             source.matches("impl Handler<").count() + source.matches("impl StreamHandler<").count();
