@@ -26,6 +26,9 @@ use crate::{
 const RESERVED: [HeaderName; 6] =
     [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE];
 
+/// What stands before a token.
+pub(crate) const BEARER: &str = "Bearer";
+
 /// Makes a [`WsTransport`].
 #[derive(Default)]
 pub struct WsTransportBuilder {
@@ -38,6 +41,7 @@ pub struct WsTransportBuilder {
     proxy: Option<String>,
     proxy_authorization: Option<String>,
     environment: bool,
+    scheme: Option<String>,
     pub(crate) pipes: Option<Pipes>,
 }
 
@@ -138,6 +142,14 @@ impl WsTransportBuilder {
         self
     }
 
+    /// What stands before the token in the `Authorization` header. Default: `Bearer`. ERPNext, say, wants `token` before
+    /// an API key and its secret.
+    #[must_use]
+    pub fn authorization_scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.scheme = Some(scheme.into());
+        self
+    }
+
     /// Makes the transport.
     ///
     /// # Errors
@@ -175,7 +187,12 @@ impl WsTransportBuilder {
             }
             None => Proxies::None,
         };
-        Ok(WsTransport { headers, proxies, tls: Arc::new(tls), pipes: self.pipes })
+        let scheme = self.scheme.unwrap_or_else(|| BEARER.to_owned());
+        if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            let name = "Authorization".to_owned();
+            return Err(BuildError::Header { name, reason: "has a scheme that is none" });
+        }
+        Ok(WsTransport { headers, proxies, tls: Arc::new(tls), scheme, pipes: self.pipes })
     }
 }
 

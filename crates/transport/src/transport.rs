@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use crate::{
-    builder::WsTransportBuilder,
+    builder::{BEARER, WsTransportBuilder},
     dialect::Plain,
     link::Shared,
     pump::Pump,
@@ -25,6 +25,7 @@ pub struct WsTransport {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) proxies: Proxies,
     pub(crate) tls: Arc<Tls>,
+    pub(crate) scheme: String,
     pub(crate) pipes: Option<Pipes>,
 }
 
@@ -33,7 +34,13 @@ impl WsTransport {
     /// where there are none, that attempt fails with [`OpenError::Tls`].
     #[must_use]
     pub fn new() -> Self {
-        Self { headers: Vec::new(), proxies: Proxies::None, tls: Arc::new(Tls::system()), pipes: None }
+        Self {
+            headers: Vec::new(),
+            proxies: Proxies::None,
+            tls: Arc::new(Tls::system()),
+            scheme: BEARER.to_owned(),
+            pipes: None,
+        }
     }
 
     /// A transport with certificates or headers of one's own.
@@ -69,7 +76,7 @@ impl WsTransport {
     ) -> Result<Vec<(HeaderName, HeaderValue)>, OpenError> {
         let mut headers = self.headers.clone();
         if let Some(token) = token {
-            headers.push((AUTHORIZATION, bearer(token)?));
+            headers.push((AUTHORIZATION, credentials(&self.scheme, token)?));
         }
         if !headers.iter().any(|(name, _)| name == HOST) {
             headers.push((HOST, route.target.authority.clone()));
@@ -115,8 +122,8 @@ impl Attempt {
 }
 
 /// The header that a token goes in, and nowhere else.
-fn bearer(token: &SecretString) -> Result<HeaderValue, OpenError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+fn credentials(scheme: &str, token: &SecretString) -> Result<HeaderValue, OpenError> {
+    let mut value = HeaderValue::try_from(format!("{scheme} {}", token.expose_secret()))
         .map_err(|_| OpenError::Request("the token has characters that a header cannot carry".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)

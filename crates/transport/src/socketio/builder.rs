@@ -71,6 +71,13 @@ impl SocketIoTransportBuilder {
         self
     }
 
+    /// As [`WsTransportBuilder::authorization_scheme`].
+    #[must_use]
+    pub fn authorization_scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.base = self.base.authorization_scheme(scheme);
+        self
+    }
+
     /// Where the server has Socket.IO: a path, without a query. Default: `/socket.io/`.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {

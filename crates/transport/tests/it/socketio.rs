@@ -100,6 +100,18 @@ fn a_link_is_open_once_the_namespace_is_and_the_token_goes_in_the_header_and_the
 
 // [I-6]
 #[test]
+fn the_scheme_before_the_token_can_be_another() {
+    paused(async {
+        let builder = SocketIoTransport::builder().authorization_scheme("token");
+        let request = OpenRequest { token: Some(SecretString::from("key:seCret")), ..request("http://peer") };
+        let (link, peer, _) = attempt(builder, request, HANDSHAKE, &["40"]).await;
+        assert!(link.is_ok());
+        assert_eq!(peer.header("authorization"), Some("token key:seCret"));
+    });
+}
+
+// [I-6]
+#[test]
 fn path_and_namespace_can_be_set_and_without_credentials_the_connect_has_no_data() {
     paused(async {
         let builder = SocketIoTransport::builder().path("/rt").namespace("/n");
@@ -380,6 +392,10 @@ fn nothing_secret_is_shown_and_what_cannot_be_is_not_built() {
     assert!(!shown.contains("seCret") && shown.contains("key"), "{shown}");
     for path in ["", "socket.io", "/a?b", "/a b", "/é"] {
         assert_eq!(SocketIoTransport::builder().path(path).build().unwrap_err(), BuildError::Path, "{path}");
+    }
+    for scheme in ["", "Bearer x", "a:b"] {
+        let error = SocketIoTransport::builder().authorization_scheme(scheme).build().unwrap_err();
+        assert!(matches!(error, BuildError::Header { .. }), "{scheme}");
     }
     let error = SocketIoTransport::builder().namespace("a").build().unwrap_err();
     assert_eq!(error, BuildError::Namespace);

@@ -7,6 +7,7 @@
 
 mod our_client;
 mod our_server;
+mod plain;
 mod socketio;
 
 use std::{io, process::ExitCode, time::Instant};
@@ -24,7 +25,7 @@ pub(crate) struct Options {
     pub(crate) folder: String,
 }
 
-const PARTS: [(&str, Part); 18] = [
+const PARTS: [(&str, Part); 19] = [
     ("our client, a plain server that is cut", our_client::cut),
     ("our client, a plain server that forgets all", our_client::forgets),
     ("our clients through a plain server", our_client::relays),
@@ -43,6 +44,7 @@ const PARTS: [(&str, Part); 18] = [
     ("our client, npm socket.io, a disconnect", socketio::disconnected),
     ("our client, npm socket.io, killed in mid-traffic", socketio::killed),
     ("our clients through npm socket.io", socketio::relays),
+    ("our plain client, npm socket.io with events of its own", plain::all),
 ];
 
 fn main() -> ExitCode {
