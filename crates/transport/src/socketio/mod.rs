@@ -35,6 +35,10 @@ use crate::{WsTransport, link::Shared, pump::Pump, route::Route, upgrade::Upgrad
 /// What stands around a frame, in bytes at most: type, namespace, event name, the id of an answer.
 const AROUND: usize = 192;
 
+/// Longest body of a poll that is taken, in bytes. Servers put all that waits into one, however much that is; what a
+/// client posts is held to [`engineio::MAX_PAYLOAD`], or to what the server says.
+const MAX_BODY: usize = 16 * engineio::MAX_PAYLOAD;
+
 /// Opens Socket.IO links (Engine.IO 4, Socket.IO 5), over TCP or TLS as the URL says: frames travel as the one argument
 /// of events named `message`, as in the original.
 ///
@@ -94,7 +98,7 @@ impl SocketIoTransport {
             longest,
             engine: engineio::Limits {
                 max_packet: limits.max_message,
-                max_payload: engineio::MAX_PAYLOAD.max(limits.max_message),
+                max_payload: MAX_BODY.max(limits.max_message),
                 ..engineio::Limits::default()
             },
             packets: socketio::Limits {

@@ -44,14 +44,14 @@ impl<M: Mode> Opening<M> {
     ) -> Result<Self, OpenError> {
         let http = Rc::new(http);
         let body = http.get(None, limits.frame_timeout).await?;
-        let max_payload = engine.max_payload;
+        let max_payload = engineio::MAX_PAYLOAD;
         let mut this = Self { http, sid: String::new(), session, shared, limits, engine, max_payload };
         this.feed(&body, Instant::now()).map_err(|fault| OpenError::Ended(fault.end))?;
         let Some(handshake) = this.session.handshake() else {
             return Err(OpenError::Handshake("no Engine.IO handshake".to_owned()));
         };
         this.sid.clone_from(&handshake.sid);
-        this.max_payload = handshake.max_payload.unwrap_or(max_payload).min(max_payload);
+        this.max_payload = handshake.max_payload.unwrap_or(max_payload);
         Ok(this)
     }
 

@@ -99,6 +99,19 @@ fn a_cookie_that_would_be_another_or_none_is_refused_without_being_shown() {
 }
 
 #[test]
+fn a_websocket_can_be_asked_for_by_http_as_well() {
+    paused(async {
+        let (transport, mut peers) = pipes(WsTransport::builder());
+        let peer = async {
+            let mut peer = Peer::accept(peers.recv().await.unwrap()).await;
+            peer.upgrade().await;
+            assert!(peer.head.starts_with("GET /ws HTTP/1.1\r\n"), "{}", peer.head);
+        };
+        assert!(join(transport.open(request("http://peer/ws")), peer).await.0.is_ok());
+    });
+}
+
+#[test]
 fn headers_of_the_upgrade_cannot_be_set() {
     for name in ["Authorization", "sec-websocket-protocol", "Upgrade", "Connection", "a b"] {
         let refused = WsTransport::builder().header(name, "x").build().unwrap_err();

@@ -292,3 +292,20 @@ fn where_the_websocket_does_not_work_polling_goes_on() {
         assert_eq!(began.elapsed(), Duration::from_secs(5), "half of the time that an attempt has");
     });
 }
+
+// [I-2] [I-10]
+#[test]
+fn all_that_waited_may_come_in_one_body_and_no_body_has_no_end() {
+    paused(async {
+        let message = format!("42[\"message\",{{\"a\":\"{}\"}}]", "x".repeat(50_000));
+        let (mut link, mut server, poll) = open().await;
+        poll.answer(&vec![message; 60].join("\u{1e}"));
+        let mut heard = 0;
+        while heard < 60 {
+            heard += frames(&mut link).await.len();
+        }
+        server.get().await.answer(&"x".repeat(17_000_000));
+        let end = end(&mut link).await;
+        assert!(matches!(end, LinkEnd::Remote { code: None, .. }), "{end:?}");
+    });
+}

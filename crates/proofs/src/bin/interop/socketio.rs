@@ -138,7 +138,7 @@ pub(crate) fn refused(options: &Options) -> io::Result<String> {
         let failed = state(&ours, &mut states, failure)?;
         let as_meant = matches!(
             &failed,
-            FailReason::Unauthorized(EndReason::Open(OpenError::Refused { message, data: Some(data), .. }))
+            FailReason::AuthFailed(EndReason::Open(OpenError::Refused { message, data: Some(data), .. }))
                 if message == "not you" && data.contains("token_expired")
         );
         ensure(as_meant, || format!("{failed:?}"))?;
