@@ -191,7 +191,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// The state of a store that has just been made; [`Store::open`] counts the first opening itself.
+    /// The state of a store that has just been made; [`Store::open`](super::Store::open) counts the first opening itself.
     #[must_use]
     pub fn fresh(fresh: &Fresh) -> Self {
         Self {
