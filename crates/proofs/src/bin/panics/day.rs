@@ -14,8 +14,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use crate::presence;
+
 /// How long anything may take, in the client's own time, however it was disturbed.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a day came to.
 pub(crate) struct Figures {
@@ -47,6 +49,7 @@ impl Day {
         let client = self.start(1).await?;
         self.morning(&client).await?;
         self.company(&client).await?;
+        presence::company(&self.server, &client).await?;
         self.bad_links(&client).await?;
         self.tokens(&client).await?;
         self.held_back(&client).await?;
@@ -276,7 +279,9 @@ impl Day {
         self.all_heard().await?;
         // What was acked is retired by now: sent again, the server would not know it any more.
         sleep(Duration::from_secs(5)).await;
+        presence::parting(&self.server)?;
         self.server.forget();
+        presence::parted(client).await?;
         self.send(client, 2).await?;
         self.publish(2)?;
         self.settle(client).await

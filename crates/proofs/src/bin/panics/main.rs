@@ -6,6 +6,7 @@
 //! must end its day as it would have without. Which handlers there are is read from the source.
 
 mod day;
+mod presence;
 mod sites;
 
 use std::{cell::RefCell, collections::BTreeMap, process::ExitCode, rc::Rc};
