@@ -167,6 +167,26 @@ fn what_is_said_without_a_channel_holds_in_all_of_them_also_in_later_ones() {
     });
 }
 
+// [P-2] [C-4]
+#[test]
+fn those_who_are_in_no_channel_are_present_to_each_other_until_they_join_one() {
+    virtually(async {
+        let server = Server::new().await;
+        let mut bob = present(&server, "bob", "b", &[]).await;
+        let mut ann = present(&server, "ann", "phone", &[]).await;
+        ann.say(update(None, "online", &json!({}))).await;
+        ann.pending().await;
+        let frames = bob.pending().await;
+        assert_eq!(frames.iter().map(told).collect::<Vec<_>>(), ["state []", "ann/phone online"]);
+        assert!(frames.iter().all(|frame| frame["channel"].is_null()), "{frames:?}");
+        ann.join("room").await;
+        assert_eq!(all_told(&mut bob).await, ["ann/phone offline"]);
+        ann.say(crate::client::meta("channel.leave", "room")).await;
+        ann.pending().await;
+        assert_eq!(all_told(&mut bob).await, ["ann/phone online"]);
+    });
+}
+
 // [P-6]
 #[test]
 fn a_newer_connection_of_the_same_device_does_not_flicker_and_the_older_ones_words_count_no_more() {
