@@ -196,3 +196,89 @@ fn versions_rise_also_where_the_clock_does_not_and_what_changes_nothing_has_none
     assert_eq!(versions[2], versions[3]);
     assert!(versions[0] >= 1_000_000, "the time of day, so that it rises over restarts");
 }
+
+/// Believes what a connection is told, by P-3 and P-4.
+#[derive(Default)]
+struct Believer {
+    members: BTreeMap<(String, String), (u64, String)>,
+    pages: Option<BTreeMap<(String, String), (u64, String)>>,
+    newest: u64,
+}
+
+impl Believer {
+    fn hear(&mut self, frame: &str) {
+        let payload = serde_json::from_str::<Value>(frame).unwrap()["payload"].take();
+        let text = |member: &Value, field: &str| member[field].as_str().unwrap().to_owned();
+        let read = |member: &Value| {
+            let key = (text(member, "userId"), text(member, "device"));
+            (key, (member["version"].as_u64().unwrap(), text(member, "status")))
+        };
+        let Some(listed) = payload["members"].as_array() else {
+            assert!(self.pages.is_none(), "no other word between the pages");
+            let (key, (version, status)) = read(&payload);
+            assert!(version > std::mem::replace(&mut self.newest, version), "in the order of the versions");
+            // What a page had in a newer version already is told again.
+            if self.members.get(&key).is_none_or(|(known, _)| version > *known) {
+                if status == "offline" {
+                    self.members.remove(&key);
+                } else {
+                    self.members.insert(key, (version, status));
+                }
+            }
+            return;
+        };
+        if payload["page"] == 0 {
+            self.pages = Some(BTreeMap::new());
+        }
+        self.pages.as_mut().unwrap().extend(listed.iter().map(read));
+        if payload["more"] == false {
+            self.members = self.pages.take().unwrap();
+            self.newest = payload["version"].as_u64().unwrap();
+        }
+    }
+}
+
+// [P-3] [P-4] [P-8]
+#[test]
+fn whatever_happens_and_however_slowly_it_is_told_in_the_end_everybody_knows_who_is_there() {
+    for seed in 0..60 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let options = PresenceOptions { grace: Duration::from_secs(10), max_members: 1000 };
+        let mut rig = rig();
+        // Small frames, so that a state of a few is many pages.
+        rig.roster = Roster::new(options, ENVELOPE_AND_A_FEW, "run".to_owned());
+        let devices: Vec<_> = (0..40).map(|n| device(&format!("u{}", n / 2), &format!("d{n}"))).collect();
+        let mut readers: Vec<_> = (0..3).map(|_| (teller(true), Believer::default())).collect();
+        let mut connections: BTreeMap<usize, u64> = BTreeMap::new();
+        for step in 0..random.usize(50..5000) {
+            let n = random.usize(..devices.len());
+            match random.u8(..10) {
+                0..5 => {
+                    let status = [Status::Online, Status::Away, Status::Busy][random.usize(..3)];
+                    connections.insert(n, rig.enter(&room(), &devices[n], status));
+                }
+                5 => drop(rig.roster.leave(&room(), &devices[n], rig.now)),
+                6 => connections.remove(&n).into_iter().for_each(|by| rig.roster.lose(by, rig.now)),
+                7 => drop(rig.pass(Duration::from_secs(random.u64(..6)))),
+                _ => {
+                    // The third one stops reading early.
+                    let (teller, believer) = &mut readers[random.usize(..if step < 50 { 3 } else { 2 })];
+                    let told = std::iter::from_fn(|| teller.next(&rig.roster, &room()));
+                    told.take(random.usize(..4)).for_each(|frame| believer.hear(&frame));
+                }
+            }
+        }
+        let there = rig.roster.rooms.get(&room()).into_iter().flat_map(|room| room.behind(None));
+        let there: Vec<_> = there
+            .map(|(device, entry)| (device.name.to_string(), entry.said.status.as_str().to_owned()))
+            .collect();
+        for (teller, believer) in &mut readers {
+            std::iter::from_fn(|| teller.next(&rig.roster, &room())).for_each(|frame| believer.hear(&frame));
+            let known =
+                believer.members.iter().map(|((_, name), (_, status))| (name.clone(), status.clone()));
+            assert_eq!(known.collect::<Vec<_>>(), there, "seed {seed}");
+        }
+    }
+}
+
+const ENVELOPE_AND_A_FEW: usize = teller::ENVELOPE + 600;
