@@ -295,6 +295,8 @@ impl<C: Carrier> Connection<C> {
             }
             Said::Life => self.session.handle_activity(now),
             Said::Goodbye => {
+                // What it said before its last word counts.
+                self.obey(now);
                 self.close(CloseCode::NORMAL, "", now);
                 self.closing = Some(now.instant);
             }

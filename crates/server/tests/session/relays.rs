@@ -1,5 +1,6 @@
 //! Events without a number: shown to whoever is there and keeps up, stored by nobody (D-8).
 
+use actix_http::ws::Message;
 use serde_json::{Value, json};
 
 use crate::client::{Heard, Piped, Server, connect, resume, virtually};
@@ -68,6 +69,25 @@ fn whoever_does_not_keep_up_misses_the_oldest_and_gets_the_newest_in_order() {
         assert!(got.is_sorted() && got[..60] == Vec::from_iter(0..60)[..], "{got:?}");
         assert!(got.len() < 800, "{} were kept for one who does not read", got.len());
         assert_eq!(got[got.len() - 480..], Vec::from_iter(2520..3000)[..]);
+    });
+}
+
+// [D-8]
+#[test]
+fn what_came_before_a_close_is_shown_also_where_both_come_at_once() {
+    virtually(async {
+        let server = Server::new().await;
+        let mut bob = server.client("bob", "b").await;
+        bob.join("a").await;
+        let mut alice = server.client("alice", "a").await;
+        alice.join("a").await;
+        for n in 0..100 {
+            alice.say(cursor(n, "a", "")).await;
+        }
+        alice.message(Message::Close(None)).await;
+        for n in 0..100 {
+            assert_eq!(bob.next_of("event").await["payload"]["n"], n);
+        }
     });
 }
 
