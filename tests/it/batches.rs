@@ -6,7 +6,7 @@ use actix_realtime::{BatchOptions, Client, Event, Filter, Kind, testing::Scripte
 use actix_realtime_server::{Node, log::MemoryLog};
 use actix_web::{App, HttpServer};
 
-use crate::{builder, connected, message, numbers, payloads, run, start, until, value};
+use crate::{builder, connected, message, numbers, payloads, really, run, start, until, value};
 
 fn batching(server: &ScriptedServer, batch_size: usize) -> Client {
     let options = BatchOptions { batch_size, ..BatchOptions::default() };
@@ -97,7 +97,7 @@ fn with_a_server_that_does_not_take_batch_frames_they_go_in_one_write() {
 // [D-10]
 #[test]
 fn over_sockets_a_client_that_batches_and_one_that_does_not_understand_each_other() {
-    actix::System::new().block_on(async {
+    really(async {
         let node = value(Node::builder(MemoryLog::default()).start().await);
         let server = HttpServer::new(move || App::new().configure(node.routes())).workers(1);
         let server = value(server.disable_signals().bind(("127.0.0.1", 0)));

@@ -11,7 +11,7 @@ use actix_realtime::{
 use actix_realtime_server::{Node, Principal, Refusal, log::MemoryLog};
 use actix_web::{App, HttpRequest, HttpServer};
 
-use crate::{builder, connected, message, numbers, payloads, run, start, state, until, value};
+use crate::{builder, connected, message, numbers, payloads, really, run, start, state, until, value};
 
 fn unnumbered(server: &ScriptedServer) -> Vec<String> {
     server.unnumbered().into_iter().map(|message| message.payload).collect()
@@ -219,7 +219,7 @@ async fn identify(request: HttpRequest) -> Result<Principal, Refusal> {
 // [D-8] [C-5]
 #[test]
 fn over_sockets_the_other_members_of_the_channel_get_it_with_its_sender_and_nothing_is_stored() {
-    actix::System::new().block_on(async {
+    really(async {
         let node = value(Node::builder(MemoryLog::default()).authenticate(identify).start().await);
         let server = HttpServer::new(move || App::new().configure(node.routes())).workers(1);
         let server = value(server.disable_signals().bind(("127.0.0.1", 0)));

@@ -41,6 +41,12 @@ fn run<F: Future>(test: impl FnOnce() -> F) -> F::Output {
     runtime.expect("a runtime").block_on(local.run_until(async { test().await }))
 }
 
+/// Runs a test in real time, over sockets; a minute ends it.
+fn really(test: impl Future<Output = ()>) {
+    let limited = async { tokio::time::timeout(Duration::from_secs(60), test).await };
+    actix::System::new().block_on(limited).expect("it does not end");
+}
+
 fn builder(server: &ScriptedServer) -> ClientBuilder {
     Client::builder("ws://localhost/ws").transport(server.transport())
 }
