@@ -2,7 +2,7 @@
 //!
 //! A [`Node`] takes connections of clients and carries what they send to the other members of their channels. It
 //! acknowledges a message once its [log] has stored it, and lets a client that was away go on where it
-//! was.
+//! was. Clients come over WebSocket or over Socket.IO, and meet.
 //!
 //! ```
 //! use actix_realtime_server::{Node, log::MemoryLog};
@@ -11,7 +11,7 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let node = Node::builder(MemoryLog::default()).start().await?;
 //! let on_connect = node.on_connect();
-//! HttpServer::new(move || App::new().configure(node.routes()))
+//! HttpServer::new(move || App::new().configure(node.routes()).configure(node.socket_io_routes()))
 //!     .tcp_nodelay(true)
 //!     .on_connect(on_connect)
 //!     .bind(("127.0.0.1", 3001))?

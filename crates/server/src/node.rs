@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Finds out who asks for a connection, from its HTTP request: its headers, cookies, query, peer. An async closure
-/// will do. It is asked before the upgrade is answered, so what it refuses never becomes a connection.
+/// will do. It is asked before the upgrade is answered, over Socket.IO when the client connects its namespace, so what it
+/// refuses never becomes a connection. [`Credentials`](crate::Credentials) has the token, wherever the client shows it.
 pub trait Authenticate: Send + Sync + 'static {
     /// Says whom the connection belongs to, or why there is none.
     fn authenticate(&self, request: HttpRequest) -> LocalBoxFuture<Result<Principal, Refusal>>;

@@ -146,7 +146,8 @@ impl Carrier for SocketIo {
                 self.deaf |= said.is_err();
                 said
             }
-            Inbound::Pong => Ok(self.pings.pop_front().map_or(Said::Life, Said::Pong)),
+            Inbound::Pong => Ok(self.pings.pop_front().map_or(Said::Other(1), Said::Pong)),
+            Inbound::Other(bytes) => Ok(Said::Other(bytes)),
             Inbound::Life => Ok(Said::Life),
             Inbound::Close => {
                 self.deaf = true;

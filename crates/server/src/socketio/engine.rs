@@ -23,6 +23,8 @@ pub(super) enum Inbound {
     /// A Socket.IO packet.
     Message(ByteString),
     Pong,
+    /// So many bytes that are no packet, and cost work as one does.
+    Other(usize),
     /// Something that means nothing but that it is there.
     Life,
     Close,
@@ -342,7 +344,12 @@ impl State {
 fn weight(inbound: &Inbound) -> usize {
     match inbound {
         Inbound::Message(text) => text.len(),
-        Inbound::Pong | Inbound::Life | Inbound::Close | Inbound::Fault(_) | Inbound::End => 1,
+        Inbound::Other(_)
+        | Inbound::Pong
+        | Inbound::Life
+        | Inbound::Close
+        | Inbound::Fault(_)
+        | Inbound::End => 1,
     }
 }
 

@@ -104,7 +104,7 @@ impl Opening {
             };
             match inbound {
                 Inbound::Message(text) => return Ok(text),
-                Inbound::Pong | Inbound::Life => {}
+                Inbound::Pong | Inbound::Other(_) | Inbound::Life => {}
                 Inbound::Close | Inbound::End => return Err(None),
                 Inbound::Fault(Fault { code, reason }) => return Err(Some((code, reason))),
             }

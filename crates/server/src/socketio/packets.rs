@@ -110,7 +110,7 @@ pub(super) fn take(text: &ByteString, packet: &engineio::Packet<'_>) -> Result<I
         engineio::Packet::Message(message) => Ok(Inbound::Message(text.slice_ref(message))),
         engineio::Packet::Pong(_) => Ok(Inbound::Pong),
         engineio::Packet::Close => Ok(Inbound::Close),
-        engineio::Packet::Noop => Ok(Inbound::Life),
+        engineio::Packet::Noop => Ok(Inbound::Other(1)),
         engineio::Packet::Binary(_) => Err(binary()),
         engineio::Packet::Open(_) | engineio::Packet::Ping(_) | engineio::Packet::Upgrade => {
             Err(Fault::new(CloseCode::PROTOCOL_ERROR, "a packet that only a server says, or out of turn"))

@@ -190,7 +190,8 @@ impl<L: Link> Pump<L> {
             Poll::Ready(Ok(Said::End)) => return None,
             Poll::Ready(Ok(Said::Frame(text))) => self.packet(&text, now),
             Poll::Ready(Ok(Said::Goodbye)) => self.give(Inbound::Close),
-            Poll::Ready(Ok(Said::Pong(_) | Said::Other(_) | Said::Life)) => self.give(Inbound::Life),
+            Poll::Ready(Ok(Said::Other(bytes))) => self.give(Inbound::Other(bytes)),
+            Poll::Ready(Ok(Said::Pong(_) | Said::Life)) => self.give(Inbound::Life),
             Poll::Ready(Err(fault)) => self.fault(fault, now),
         }
         Some(true)

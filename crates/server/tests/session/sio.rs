@@ -229,6 +229,7 @@ impl Socket {
                     let reason = reason.unwrap();
                     return Told::Close(reason.code.into(), reason.description.unwrap_or_default());
                 }
+                Some(Frame::Pong(_)) => {}
                 Some(other) => panic!("the server sends {other:?}"),
                 None => match self.io.read_buf(&mut self.incoming).await {
                     Ok(0) | Err(_) => return Told::End,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_http::ws::Message;
-use actix_realtime_server::{Config, Credentials, EventView, Principal, Refusal, Verdict};
+use actix_realtime_server::{Config, Credentials, EventView, Principal, Rate, Refusal, Verdict};
 use actix_web::HttpRequest;
 use serde_json::{Value, json};
 
@@ -371,6 +371,36 @@ fn a_client_may_leave_in_each_way_that_there_is() {
         drop(Socket::connect(&server).await);
         while server.node.connections() > 0 {
             tokio::task::yield_now().await;
+        }
+        server.handle.stop(false).await;
+    });
+}
+
+// [I-22]
+#[test]
+fn whatever_a_client_says_counts_for_its_rate() {
+    really(async {
+        let server = serve_with(|config| {
+            config.rates.messages = Some(Rate { per_second: 1, burst: 20 });
+        })
+        .await;
+        // Text packets, and a ping of the WebSocket itself.
+        for chatter in ["42[\"other\",{}]", "43/x,1[]", "6", "3", ""] {
+            let mut socket = Socket::connect(&server).await;
+            socket.say(&resume("a", "i")).await;
+            socket.frame().await;
+            for _ in 0..30 {
+                if chatter.is_empty() {
+                    socket.message(Message::Ping("x".into())).await;
+                } else {
+                    socket.text(chatter).await;
+                }
+            }
+            let (packets, end) = socket.end().await;
+            assert!(matches!(end, Told::Close(1013, _)), "{chatter:?}: {end:?}");
+            let error = frame(&packets[0]);
+            assert_eq!(error["payload"]["code"], "unavailable", "{chatter:?}");
+            assert!(error["payload"]["retry_after_ms"].as_u64() > Some(0));
         }
         server.handle.stop(false).await;
     });
