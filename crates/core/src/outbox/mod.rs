@@ -8,11 +8,13 @@ mod bounds;
 mod commit;
 mod ends;
 mod inbox;
+mod opening;
 mod pages;
 mod reconcile;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -20,189 +22,22 @@ use std::{
     time::Instant,
 };
 
-use actix_realtime_protocol::{ErrorCode, Key, limits::MAX_CHANNELS};
-use bytestring::ByteString;
+use actix_realtime_protocol::{ErrorCode, limits::MAX_CHANNELS};
 
 pub use self::reconcile::{
     Answer, Circumstances, Course, Decision, KeyAtMark, Proto2Answer, mark_to_look_up, reconcile,
 };
-use self::{bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail};
+pub use self::types::{Entry, Facts, Outcome, Output, Page, Pull, ReadFor, Refusal, Refused, Reply, Stored};
+use self::{bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose};
 use crate::{
     config::Config,
-    draft::Draft,
     event::Event,
     metrics::Metrics,
-    session::Items,
-    store::{Commit, Cursor, LocalId, Meta, Opened, Peer, Row, Settle, StoreError, Verdict},
+    store::{Cursor, LocalId, Meta, Opened, Settle, StoreError},
 };
 
 /// Most bytes of recent messages that are kept in memory to be sent without reading them back.
 const TAIL_BYTES: usize = 2 << 20;
-
-/// A message on its way in.
-#[derive(Debug)]
-pub struct Entry<R> {
-    /// The message, to give back should it be refused.
-    pub draft: Draft,
-    /// It as the store keeps it.
-    pub body: ByteString,
-    /// Who waits for the answer.
-    pub reply: R,
-}
-
-impl<R> Entry<R> {
-    fn refuse(self, reason: Refusal) -> Reply<R> {
-        (self.reply, Err(Refused { reason, draft: self.draft }))
-    }
-
-    fn accept(self, id: LocalId, duplicate: bool) -> Reply<R> {
-        let key = self.draft.key_ref().map(Key::share).unwrap_or_default();
-        (self.reply, Ok(Stored { id, key, duplicate }))
-    }
-}
-
-/// A message is on disk (D-1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Its place.
-    pub id: LocalId,
-    /// Its key, which was chosen or assigned.
-    pub key: Arc<str>,
-    /// Whether a message under this key waited already: then this is that one.
-    pub duplicate: bool,
-}
-
-/// Why a message was not accepted. It is certainly not stored, except for `Unknown`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The outbox has no room.
-    Full {
-        /// Messages that wait.
-        messages: u64,
-        /// Bytes that wait.
-        bytes: u64,
-    },
-    /// The store fails.
-    Store(Arc<str>),
-    /// The client is shutting down.
-    Closed,
-    /// It may be stored or not: sent again with its key, it has its effect once.
-    Unknown,
-}
-
-/// A message that was not accepted, given back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// Why.
-    pub reason: Refusal,
-    /// The message, with its key.
-    pub draft: Draft,
-}
-
-/// The answer to one sender.
-pub type Reply<R> = (R, Result<Stored, Refused>);
-
-/// How a message ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// The server has it durably.
-    Acked,
-    /// It was put aside.
-    SetAside {
-        /// How it ended.
-        verdict: Verdict,
-        /// The server's code, or one of ours.
-        code: String,
-    },
-}
-
-/// The session's request for messages to send: answered once, as soon as there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pull {
-    /// The link that it is for.
-    pub generation: u64,
-    /// The first place of interest.
-    pub from: LocalId,
-    /// Most messages.
-    pub messages: usize,
-    /// Most bytes of bodies; one message is given at least.
-    pub bytes: usize,
-}
-
-/// Messages to send, with their numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The link that asked.
-    pub generation: u64,
-    /// In order.
-    pub rows: Vec<(u64, Row)>,
-    /// Where to ask on.
-    pub next: LocalId,
-}
-
-/// What a session needs to know to resume: as committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// The link that asked.
-    pub generation: u64,
-    /// The state beside the rows.
-    pub meta: Meta,
-    /// What is known of the server.
-    pub peer: Option<Peer>,
-    /// When the store was opened, in seconds of Unix time.
-    pub opened_at: u64,
-}
-
-/// What the outbox wants done.
-#[derive(Debug)]
-pub enum Output<R, W> {
-    /// Open the store; answer with `handle_opened`.
-    Open,
-    /// Carry out a commit; answer with `handle_committed`, once it is let go of: what comes back is used again.
-    Commit(Arc<Commit>),
-    /// Read rows; answer with `handle_read`.
-    Read {
-        /// From here on.
-        from: LocalId,
-        /// Most messages.
-        messages: usize,
-        /// Most bytes.
-        bytes: usize,
-        /// What for; to be handed back with the rows.
-        purpose: ReadFor,
-    },
-    /// Look an exception up; answer with `handle_exception`.
-    FindException(LocalId, W),
-    /// Answer senders, in order.
-    Replies(Vec<Reply<R>>),
-    /// Answer one who waits for a message's end.
-    Ended(W, Outcome),
-    /// For the session: messages to send.
-    Page(Page),
-    /// For the session: what it needs to resume.
-    Facts(Box<Facts>),
-    /// For the session: how it goes on.
-    Reconciled {
-        /// The link that it is for.
-        generation: u64,
-        /// How.
-        course: Course,
-    },
-    /// For the session: this cursor is committed, so it may be acked (D-9).
-    CursorCommitted(Cursor),
-    /// For the session: these are the wanted channels now, durably (C-2).
-    ChannelsCommitted(BTreeSet<String>),
-    /// For the hub: the next items, applied by the inbox.
-    Deliver(Items),
-    /// To the hub, behind them: where does it stand, or, anew, once it has forgotten that? The session wants to know.
-    AskStanding(bool),
-    /// For the application.
-    Event(Event),
-    /// The store cannot be opened, and trying again cannot help.
-    Failed(Arc<str>),
-}
 
 #[derive(Debug)]
 enum State {
@@ -213,18 +48,6 @@ enum State {
     Ready,
     /// For good.
     Closed(Refusal),
-}
-
-/// What rows were read for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadFor(Purpose);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// To answer a pull; nothing at or above `bound` was committed when it was asked for.
-    Page { pull: Pull, bound: LocalId },
-    /// To compare the key at the server's mark.
-    KeyAtMark(LocalId),
 }
 
 /// What waits for the next commit beside new messages.

@@ -1,7 +1,10 @@
 //! What arrives is applied once, in the transaction that moves the cursor, and shown after it.
 
 use super::*;
-use crate::event::{Gap, GapReason, Received};
+use crate::{
+    event::{Gap, GapReason, Received},
+    session::Items,
+};
 
 fn cursor(seq: u64) -> Cursor {
     Cursor { epoch: "log".into(), seq, pos: format!("p{seq}") }

@@ -16,9 +16,10 @@ use actix_realtime_protocol::Key;
 use super::*;
 use crate::{
     config::{ConfigBuilder, Overflow},
+    draft::Draft,
     event::Rejection,
     session::Item,
-    store::{Committed, Exception, Fresh, ResumeToken},
+    store::{Commit, Committed, Exception, Fresh, Peer, ResumeToken, Row, Verdict},
 };
 
 type Machine = Outbox<u32, &'static str>;
