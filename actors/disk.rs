@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use actix_realtime_core::store::{
-    Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError,
+    Commit, Committed, Ending, Exception, Fresh, LocalId, Opened, Row, Store, StoreError,
 };
 
 use crate::driver::failpoint;
@@ -24,7 +24,7 @@ pub(crate) enum Order {
     Open(Fresh),
     Commit(Arc<Commit>),
     Read { from: LocalId, messages: usize, bytes: usize },
-    FindException(LocalId),
+    Endings { from: LocalId, messages: usize },
     Close,
 }
 
@@ -40,7 +40,7 @@ pub(crate) enum Outcome {
     Opened(Box<Result<Opened, StoreError>>),
     Committed(Result<Committed, StoreError>),
     Read(Result<Vec<Row>, StoreError>),
-    Found(Result<Option<Exception>, StoreError>),
+    Endings(Result<Vec<Ending>, StoreError>),
     Closed(Result<(), StoreError>),
 }
 
@@ -51,7 +51,7 @@ impl Outcome {
             return false;
         }
         matches!(self, Self::Opened(opened) if opened.is_err())
-            || matches!(self, Self::Committed(Err(_)) | Self::Read(Err(_)) | Self::Found(Err(_)))
+            || matches!(self, Self::Committed(Err(_)) | Self::Read(Err(_)) | Self::Endings(Err(_)))
     }
 }
 
@@ -77,18 +77,28 @@ impl Disk {
             }
             Order::Commit(_) if !self.open => Outcome::Committed(Err(StoreError::NotOpen)),
             Order::Read { .. } if !self.open => Outcome::Read(Err(StoreError::NotOpen)),
-            Order::FindException(_) if !self.open => Outcome::Found(Err(StoreError::NotOpen)),
+            Order::Endings { .. } if !self.open => Outcome::Endings(Err(StoreError::NotOpen)),
             Order::Commit(commit) => Outcome::Committed(store.commit(&commit)),
             Order::Read { from, messages, bytes } => Outcome::Read(store.read(from, messages, bytes)),
-            Order::FindException(id) => {
-                Outcome::Found(store.exceptions(id, 1).map(|found| found.into_iter().next()))
-            }
+            Order::Endings { from, messages } => Outcome::Endings(endings(&mut **store, from, messages)),
             Order::Close => {
                 let open = std::mem::take(&mut self.open);
                 Outcome::Closed(if open { store.close() } else { Ok(()) })
             }
         }
     }
+}
+
+/// Exceptions and verdicts in one order.
+fn endings(store: &mut dyn Store, from: LocalId, messages: usize) -> Result<Vec<Ending>, StoreError> {
+    let exceptions = store.exceptions(from, messages)?.into_iter();
+    let exceptions = exceptions.map(|Exception { row, verdict, code }| Ending { id: row.id, verdict, code });
+    let verdicts = store.verdicts(from, messages)?.into_iter();
+    let mut endings: Vec<_> =
+        exceptions.chain(verdicts.map(|(id, verdict)| Ending::bare(id, verdict))).collect();
+    endings.sort_by_key(|ending| ending.id);
+    endings.truncate(messages);
+    Ok(endings)
 }
 
 impl Actor for Disk {

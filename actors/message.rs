@@ -166,6 +166,7 @@ impl Accepted {
             if let Ok(outcome) = outbox.send(WaitFor(stored.id)).await {
                 return match outcome {
                     Outcome::SetAside { verdict, code } => Err(AckError::SetAside { verdict, code }),
+                    Outcome::Forgotten => Err(AckError::Forgotten),
                     Outcome::Acked | _ => Ok(()),
                 };
             }
@@ -187,7 +188,7 @@ impl fmt::Debug for Accepted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckError {
-    /// It is kept aside in the store and will not be sent again.
+    /// It ended otherwise, and will not be sent again by itself.
     #[error("put aside as {verdict:?}: {code}")]
     SetAside {
         /// How it ended.
@@ -198,6 +199,10 @@ pub enum AckError {
     /// Its class is not [`Delivery::AtLeastOnce`]: no ack is given for it.
     #[error("the message is not stored, and no ack is given for its class")]
     NotStored,
+    /// It has ended so long ago that the store no longer knows how: more than 65,536 messages have ended other than by
+    /// an ack since.
+    #[error("it ended too long ago to know how")]
+    Forgotten,
     /// The client has ended; the message waits in the store for its next start.
     #[error("the client has ended; the message is stored and goes out at its next start")]
     Closed,

@@ -11,7 +11,8 @@ use actix_realtime_core::{
     event::Event,
     metrics::Metrics,
     outbox::{
-        Answer as ServerAnswer, Course, Entry, Facts, Outbox as Machine, Outcome, Output, Page, Pull, ReadFor,
+        Answer as ServerAnswer, Course, EndingsFor, Entry, Facts, Outbox as Machine, Outcome, Output, Page,
+        Pull, ReadFor,
     },
     session::Items,
     store::{Cursor, Fresh, LocalId, Settle},
@@ -107,7 +108,7 @@ enum Asked {
     Open,
     Commit,
     Read(ReadFor),
-    Exception(LocalId, Promise<Outcome>),
+    Endings(EndingsFor<Promise<Outcome>>),
     Close,
 }
 
@@ -192,8 +193,8 @@ impl Outbox {
                 Output::Read { from, messages, bytes, purpose } => {
                     self.ask(Asked::Read(purpose), Order::Read { from, messages, bytes });
                 }
-                Output::FindException(id, waiter) => {
-                    self.ask(Asked::Exception(id, waiter), Order::FindException(id));
+                Output::Endings { from, messages, purpose } => {
+                    self.ask(Asked::Endings(purpose), Order::Endings { from, messages });
                 }
                 Output::Replies(replies) => {
                     for (reply, result) in replies {
@@ -423,11 +424,8 @@ impl Handler<Worked> for Outbox {
             (Asked::Read(purpose), disk::Outcome::Read(rows)) => {
                 self.machine.handle_read(purpose, rows, now())
             }
-            (Asked::Exception(id, waiter), disk::Outcome::Found(Ok(found))) => {
-                self.machine.handle_exception(id, found, waiter);
-            }
-            (Asked::Exception(id, waiter), disk::Outcome::Found(Err(error))) => {
-                self.machine.handle_exception_failed(id, &error, waiter);
+            (Asked::Endings(purpose), disk::Outcome::Endings(found)) => {
+                self.machine.handle_endings(purpose, found);
             }
             (Asked::Close, disk::Outcome::Closed(result)) => {
                 let (remaining, in_order) = (self.machine.pending(), result.is_ok());

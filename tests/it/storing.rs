@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix_realtime::{
-    AckError, Client, LinkEnd, MemoryStore, OpenError, Verdict,
+    AckError, Client, Event, Filter, Kind, LinkEnd, MemoryStore, OpenError, Verdict,
     extend::store::{Commit, Committed, Exception, Fresh, LocalId, Opened, Row, Store, StoreError},
     failpoints,
     testing::ScriptedServer,
@@ -65,6 +65,34 @@ impl Store for Fails {
     fn close(&mut self) -> Result<(), StoreError> {
         self.store.close()
     }
+}
+
+// [D-6]
+#[test]
+fn a_rejection_that_nobody_heard_is_told_at_the_next_start_though_everything_is_acked() {
+    run(|| async {
+        let server = ScriptedServer::new();
+        let store = MemoryStore::new();
+        let client = value(builder(&server).store(store.clone()).start_local(1));
+        server.reject("bad", "too_rude");
+        let sent = client.send_all([message("n", 1), message("bad", 2), message("n", 3)]).await;
+        client.flush().await;
+        client.shutdown(Duration::from_secs(1)).await;
+        let rejected = value(sent.into_iter().nth(1).expect("three answers")).id();
+        for hears in [true, false] {
+            let client = value(builder(&server).store(store.clone()).start_local(2));
+            let mut notices = client.events(Filter::default().kinds([Kind::Notice])).await;
+            let told = async {
+                match &*notices.next().await.expect("the client lives") {
+                    Event::Rejected(rejection) => (rejection.id, rejection.code.clone()),
+                    other => panic!("{other:?}"),
+                }
+            };
+            let told = tokio::time::timeout(Duration::from_secs(5), told).await;
+            assert_eq!(told.ok(), hears.then(|| (rejected, "too_rude".to_owned())));
+            client.shutdown(Duration::from_secs(1)).await;
+        }
+    });
 }
 
 /// A client that was shut down while messages 1 to 3 waited.

@@ -448,6 +448,12 @@ impl ConfigBuilder {
         if !allow_insecure && let Some(exposed) = config.endpoints().find(|endpoint| endpoint.is_exposed()) {
             return Err(ConfigError::Insecure { host: exposed.host().to_owned() });
         }
+        let carrier = config.carrier();
+        if config.carrier.is_none() && config.others.iter().any(|other| other.carrier() != carrier) {
+            let reason =
+                "all endpoints must mean the same carrier; set carrier(..) where their URLs do not say so";
+            return Err(ConfigError::Url { reason });
+        }
         config.network.validate()?;
         if let Some(client_id) = &config.client_id {
             Key::check(client_id).map_err(ConfigError::ClientId)?;

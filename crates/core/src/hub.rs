@@ -139,6 +139,10 @@ impl Entry {
     fn is_to_be_told(&self) -> bool {
         self.event.as_deref().is_some_and(|event| Untold::of(event).is_some())
     }
+
+    fn is_rejection(&self) -> bool {
+        matches!(self.event.as_deref(), Some(Event::Rejected(_)))
+    }
 }
 
 /// The machine.
@@ -151,6 +155,9 @@ pub struct Hub {
     /// Whether the stream is held because nobody has ever subscribed to it.
     waiting_for_first: bool,
     notices: usize,
+    /// Rejections that came before anybody wanted notices, oldest first.
+    unheard: VecDeque<Arc<Event>>,
+    wants_notices: bool,
     /// Notices that were dropped and still have their place.
     emptied: usize,
     standing: Standing,
@@ -172,6 +179,8 @@ impl Hub {
             latest: BTreeMap::new(),
             waiting_for_first: !config.send_only && !has_inbox,
             notices: 0,
+            unheard: VecDeque::new(),
+            wants_notices: false,
             emptied: 0,
             standing: Standing::default(),
             told: 0,
@@ -213,26 +222,23 @@ impl Hub {
         let wants_stream = filter.wants_kind(Kind::Message) || filter.wants_kind(Kind::Gap);
         let next = if self.waiting_for_first && wants_stream { self.first } else { self.end() };
         self.waiting_for_first &= !wants_stream || is_internal;
+        if filter.wants_kind(Kind::Notice) && !is_internal {
+            self.wants_notices = true;
+            std::mem::take(&mut self.unheard).into_iter().for_each(|event| self.push_notice(event));
+        }
         let mut stale = Stale::default();
         for (subject, event) in self.latest.iter().filter(|(_, event)| filter.wants(event)) {
             stale.push(subject, Arc::clone(event));
         }
         let subscriber = Subscriber::new(filter, is_internal, next, stale);
         self.subscribers.insert(id, subscriber);
-        self.serve(id);
-        self.advance();
+        self.serve_all();
     }
 
     /// Removes a subscriber; what it still holds counts as handled.
     pub fn unsubscribe(&mut self, id: SubscriberId) {
         self.subscribers.remove(&id);
         self.advance();
-    }
-
-    /// The session is another principal's from here on: where the application stood says nothing about it.
-    pub fn forget_position(&mut self) {
-        (self.standing.cursor, self.standing.delivered) = (None, None);
-        self.entries.iter_mut().for_each(|entry| entry.cursor = None);
     }
 
     fn end(&self) -> u64 {
@@ -314,51 +320,9 @@ impl Hub {
                 None => drop(self.latest.remove(&subject)),
             }
         } else {
-            if self.notices >= MAX_NOTICES {
-                self.drop_oldest_notice();
-            }
-            self.notices += 1;
-            self.entries.push_back(Entry {
-                event: Some(event),
-                cursor: None,
-                counted: false,
-                bytes: 0,
-                claimed: false,
-            });
+            self.push_notice(event);
         }
         self.serve_all();
-    }
-
-    fn drop_oldest_notice(&mut self) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| !entry.counted && entry.event.is_some()) {
-            entry.event = None;
-            self.notices -= 1;
-            self.emptied += 1;
-            self.counts.dropped += 1;
-        }
-        if self.emptied >= MAX_NOTICES {
-            self.close_gaps();
-        }
-    }
-
-    /// Takes out what was dropped: a subscriber that stands still would otherwise pile up places without an event.
-    fn close_gaps(&mut self) {
-        self.emptied = 0;
-        let mut gone = Vec::new();
-        let mut place = self.first;
-        self.entries.retain(|entry| {
-            let stays = entry.counted || entry.event.is_some();
-            if !stays {
-                gone.push(place);
-            }
-            place += 1;
-            stays
-        });
-        let moved = |place: &mut u64| *place -= gone.partition_point(|other| other < place) as u64;
-        for subscriber in self.subscribers.values_mut() {
-            moved(&mut subscriber.next);
-            subscriber.batches.iter_mut().for_each(|batch| moved(&mut batch.from));
-        }
     }
 
     /// A subscriber has let go of every event of a batch.
@@ -440,9 +404,7 @@ impl Hub {
                 let count = if entry.event.is_some() { &mut self.notices } else { &mut self.emptied };
                 *count -= 1;
             }
-            if entry.is_to_be_told() {
-                self.outputs.extend(entry.event.clone().map(Output::Told));
-            }
+            self.let_go(&entry);
             if !entry.claimed && matches!(entry.event.as_deref(), Some(Event::Message(_))) {
                 self.counts.unclaimed += 1;
             }
@@ -459,5 +421,6 @@ impl Hub {
     }
 }
 
+mod notices;
 #[cfg(test)]
 mod tests;

@@ -140,7 +140,9 @@ mod tests {
         assert!(matches!(long, Err(ConfigError::OutOfRange { setting: "cooldown", .. })), "{long:?}");
         let exposed = build(vec!["ws://b/".to_owned()], SECOND);
         assert_eq!(exposed, Err(ConfigError::Insecure { host: "b".to_owned() }));
-        let wrong = build(vec!["http://b/".to_owned()], SECOND);
-        assert!(matches!(wrong, Err(ConfigError::Url { .. })), "{wrong:?}");
+        for other in ["ftp://b/", "https://b/"] {
+            let wrong = build(vec![other.to_owned()], SECOND);
+            assert!(matches!(wrong, Err(ConfigError::Url { .. })), "{other}: {wrong:?}");
+        }
     }
 }

@@ -388,6 +388,32 @@ fn what_follows_something_that_was_lost_is_not_taken_until_that_is_said_again() 
     assert_eq!(rig.hub.standing().cursor.as_ref().map(|cursor| cursor.seq), Some(3));
 }
 
+// [D-6]
+#[test]
+fn a_rejection_waits_for_whoever_wants_notices_first_and_is_told_once_that_one_has_let_go_of_it() {
+    let mut rig = rig();
+    let rejection = |id| {
+        let (id, verdict) = (LocalId(id), crate::store::Verdict::Rejected);
+        Event::Rejected(crate::event::Rejection { id, verdict, code: "no".into() })
+    };
+    rig.subscribe(BOB, stream());
+    rig.event(rejection(1));
+    rig.event(rejection(2));
+    rig.messages([1]);
+    rig.handle_one(BOB);
+    assert_eq!((&rig.told[..], rig.delivered.last()), (&[][..], Some(&(1, Some(1)))), "it holds nobody back");
+    rig.subscribe(ANN, Filter::default().kinds([Kind::Notice]));
+    assert_eq!(rig.got(ANN).len(), 2);
+    assert_eq!(rig.told, [], "not before it is let go");
+    while !rig.given[&ANN].is_empty() {
+        rig.handle_one(ANN);
+    }
+    assert_eq!(rig.told, [rejection(1), rejection(2)]);
+    rig.hub.unsubscribe(ANN);
+    rig.event(rejection(3));
+    assert_eq!(rig.told.len(), 2, "nobody has heard it");
+}
+
 // [S-4]
 #[test]
 fn a_loss_counts_as_told_once_the_slowest_subscriber_has_let_go_of_it_and_not_before_there_is_one() {

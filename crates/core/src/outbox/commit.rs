@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    store::{Commit, Committed, LocalId, Row, StoreError, Untold},
+    store::{Commit, Committed, LocalId, Row, Settle, StoreError, Untold},
 };
 
 /// Most notices that are remembered for an application that does not listen.
@@ -126,6 +126,7 @@ impl<R, W> Outbox<R, W> {
         let news: Vec<_> = decision.settle.into_iter().filter(|settle| !self.is_aside(settle.id)).collect();
         let mut settle = std::mem::take(&mut self.wants.settle);
         settle.extend(news);
+        self.watch_ends(&settle);
         let (first, mut events) = (self.meta.numbering.next(), decision.events);
         if let Some(through) = decision.retire {
             events.push(Event::Acked { through });
@@ -169,6 +170,7 @@ impl<R, W> Outbox<R, W> {
         if let Some(through) = retire {
             self.meta.numbering.retire(through);
         }
+        self.watch_ends(&settle);
         let moved = cursor.is_some();
         if cursor.is_some() {
             self.meta.cursor = cursor;
@@ -200,6 +202,12 @@ impl<R, W> Outbox<R, W> {
         }
     }
 
+    /// In the commit that ends messages stands that the application has not heard of it.
+    fn watch_ends(&mut self, settle: &[Settle]) {
+        settle.iter().for_each(|settle| self.untold_ends.add(settle.id));
+        self.meta.untold_from = self.untold_ends.first();
+    }
+
     /// The store has carried the commit out, or has failed to.
     pub fn handle_committed(&mut self, result: Result<Committed, StoreError>, now: Instant) {
         match result {
@@ -208,6 +216,7 @@ impl<R, W> Outbox<R, W> {
                     self.tell(done, &committed.duplicates);
                 }
                 self.bounds.set_stored_bytes(committed.stored_bytes);
+                self.forgotten = committed.forgotten;
                 self.bounds.admit_waiting(self.stored());
                 self.answer_prepare();
                 self.begin_commit(now);

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Outbox, Outcome, Output, State};
+use super::{EndingsFor, Outbox, Outcome, Output, State, types::Why};
 use crate::{
     event::{Event, Rejection},
-    store::{Exception, LocalId, Settle, StoreError, Verdict},
+    store::{Ending, LocalId, Settle, StoreError, Verdict},
 };
 
 impl<R, W> Outbox<R, W> {
@@ -20,23 +20,39 @@ impl<R, W> Outbox<R, W> {
         } else if id > self.settled_through && id >= self.meta.numbering.head() && !self.holes.contains(&id) {
             self.waiters.entry(id).or_default().push(waiter);
         } else {
-            self.outputs.push_back(Output::FindException(id, waiter));
+            self.find_ending(id, Why::End(id, waiter));
         }
     }
 
-    /// The answer to [`Output::FindException`]: what is settled and not put aside was acked.
-    pub fn handle_exception(&mut self, id: LocalId, found: Option<Exception>, waiter: W) {
-        let outcome = match found.filter(|exception| exception.row.id == id) {
-            Some(Exception { verdict, code, .. }) => Outcome::SetAside { verdict, code },
-            None => Outcome::Acked,
-        };
-        self.outputs.push_back(Output::Ended(waiter, outcome));
+    fn find_ending(&mut self, id: LocalId, why: Why<W>) {
+        self.outputs.push_back(Output::Endings { from: id, messages: 1, purpose: EndingsFor(why) });
     }
 
-    /// The store failed over [`Output::FindException`]: it is asked again once it is open.
-    pub fn handle_exception_failed(&mut self, id: LocalId, error: &StoreError, waiter: W) {
-        self.unanswered.push((id, waiter));
-        self.store_failed(error);
+    /// The answer to [`Output::Endings`]: what is settled and has no verdict was acked.
+    pub fn handle_endings(&mut self, purpose: EndingsFor<W>, found: Result<Vec<Ending>, StoreError>) {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                match purpose.0 {
+                    // Asked again once the store is open.
+                    Why::Retell => {}
+                    Why::End(id, waiter) => self.unanswered.push((id, waiter)),
+                }
+                return self.store_failed(&error);
+            }
+        };
+        let of = |id| found.first().filter(|ending| ending.id == id).cloned();
+        match purpose.0 {
+            Why::Retell => self.retell(found),
+            Why::End(id, waiter) => {
+                let outcome = match of(id) {
+                    Some(Ending { verdict, code, .. }) => Outcome::SetAside { verdict, code },
+                    None if id <= self.forgotten => Outcome::Forgotten,
+                    None => Outcome::Acked,
+                };
+                self.outputs.push_back(Output::Ended(waiter, outcome));
+            }
+        }
     }
 
     /// The store is open, and another one than before where it was set aside.

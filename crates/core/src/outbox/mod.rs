@@ -15,6 +15,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod types;
+mod untold;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -27,8 +28,10 @@ use actix_realtime_protocol::{ErrorCode, limits::MAX_CHANNELS};
 pub use self::reconcile::{
     Answer, Circumstances, Course, Decision, KeyAtMark, Proto2Answer, mark_to_look_up, reconcile,
 };
-pub use self::types::{Entry, Facts, Outcome, Output, Page, Pull, ReadFor, Refusal, Refused, Reply, Stored};
-use self::{bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose};
+pub use self::types::{
+    EndingsFor, Entry, Facts, Outcome, Output, Page, Pull, ReadFor, Refusal, Refused, Reply, Stored,
+};
+use self::{bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose, untold::UntoldEnds};
 use crate::{
     config::Config,
     event::Event,
@@ -96,6 +99,9 @@ pub struct Outbox<R, W> {
     closing: bool,
     prepare: Option<u64>,
     settled_through: LocalId,
+    /// As in [`Opened::forgotten`].
+    forgotten: LocalId,
+    untold_ends: UntoldEnds,
     waiters: BTreeMap<LocalId, Vec<W>>,
     /// Who asked for a message's end while the store could not tell.
     unanswered: Vec<(LocalId, W)>,
@@ -134,6 +140,8 @@ impl<R, W> Outbox<R, W> {
             closing: false,
             prepare: None,
             settled_through: LocalId(0),
+            forgotten: LocalId(0),
+            untold_ends: UntoldEnds::default(),
             waiters: BTreeMap::new(),
             unanswered: Vec::new(),
             outputs: VecDeque::from([Output::Open]),
@@ -361,7 +369,10 @@ impl<R, W> Outbox<R, W> {
     pub fn handle_told(&mut self, event: &Event, now: Instant) {
         let before = self.meta.untold.len();
         self.meta.untold.retain(|untold| untold.event() != *event);
-        if self.meta.untold.len() != before {
+        if let Event::Rejected(rejection) = event {
+            self.untold_ends.told(rejection.id);
+        }
+        if self.meta.untold.len() != before || self.meta.untold_from != self.untold_ends.first() {
             self.flush_later(now);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Course, Outbox, Output, Refusal, State, commit::InFlight, tail::Tail};
+use super::{Course, Outbox, Output, Refusal, State, commit::InFlight, tail::Tail, untold::UntoldEnds};
 use crate::{
     event::Event,
     store::{Commit, LocalId, Opened, Peer, Settle, StoreError},
@@ -65,6 +65,7 @@ impl<R, W> Outbox<R, W> {
         if !std::mem::replace(&mut self.has_begun, true) {
             // Told in an earlier life of this process or another one, and perhaps not heard.
             self.outputs.extend(opened.meta.untold.iter().map(|untold| Output::Event(untold.event())));
+            self.untold_ends = UntoldEnds::of_store(opened.meta.untold_from);
         }
         let is_another = opened.set_aside.is_some();
         let given = self.meta.numbering.next();
@@ -72,6 +73,7 @@ impl<R, W> Outbox<R, W> {
             // Another store: what the old one had settled, and what a server said of it, is nothing to this one.
             (self.settled_through, self.wants.retire, self.wants.cursor) = (LocalId(0), None, None);
             self.wants.answer = None;
+            self.untold_ends = UntoldEnds::default();
             self.wants.settle.clear();
             if let Some(commit) = &mut self.in_flight {
                 commit.forget_its_store();
@@ -89,6 +91,7 @@ impl<R, W> Outbox<R, W> {
             self.flush_at = Some(now);
         }
         self.opened_at = unix_seconds;
+        self.forgotten = opened.forgotten;
         self.holes = opened.holes.into_iter().collect();
         self.committed_next = self.meta.numbering.next();
         self.tail = Tail::new(super::TAIL_BYTES, self.committed_next);
@@ -107,6 +110,7 @@ impl<R, W> Outbox<R, W> {
                 self.want_channel(channel, true);
             }
         }
+        self.read_untold();
         self.ask_again(is_another);
         // The channels first, so that the first resume names them.
         self.begin_commit(now);

@@ -90,6 +90,8 @@ pub enum Outcome {
         /// The server's code, or one of ours.
         code: String,
     },
+    /// It has ended, so long ago that nobody knows any more how.
+    Forgotten,
 }
 
 /// The session's request for messages to send: answered once, as soon as there is one.
@@ -147,8 +149,16 @@ pub enum Output<R, W> {
         /// What for; to be handed back with the rows.
         purpose: ReadFor,
     },
-    /// Look an exception up; answer with `handle_exception`.
-    FindException(LocalId, W),
+    /// Read how messages ended that ended other than by an ack: exceptions and verdicts, in one order. Answer with
+    /// `handle_endings`.
+    Endings {
+        /// From here on.
+        from: LocalId,
+        /// Most messages.
+        messages: usize,
+        /// What for; to be handed back with what was found.
+        purpose: EndingsFor<W>,
+    },
     /// Answer senders, in order.
     Replies(Vec<Reply<R>>),
     /// Answer one who waits for a message's end.
@@ -176,6 +186,18 @@ pub enum Output<R, W> {
     Event(Event),
     /// The store cannot be opened, and trying again cannot help.
     Failed(Arc<str>),
+}
+
+/// What endings are read for.
+#[derive(Debug)]
+pub struct EndingsFor<W>(pub(super) Why<W>);
+
+#[derive(Debug)]
+pub(super) enum Why<W> {
+    /// To tell them again.
+    Retell,
+    /// To say how this one ended.
+    End(LocalId, W),
 }
 
 /// What rows were read for.

@@ -13,6 +13,11 @@ fn settle(id: u64) -> Settle {
 }
 
 impl Rig {
+    /// The store fails over the question how this message ended.
+    fn fails_over(&mut self, id: u64, who: &'static str) {
+        self.outbox.handle_endings(EndingsFor(types::Why::End(LocalId(id), who)), Err(broken()));
+    }
+
     /// The store is opened, and found damaged: a new one takes its place.
     fn set_aside(&mut self) {
         self.meta = Meta::fresh(&Fresh { client_id: "me".into(), incarnation: "i9".into() });
@@ -90,7 +95,7 @@ fn a_question_for_an_end_that_the_store_fails_over_is_asked_again_once_it_is_ope
     rig.settled(1);
     rig.commit_lazily();
     let opens = rig.opens_asked;
-    rig.outbox.handle_exception_failed(LocalId(1), &broken(), "one");
+    rig.fails_over(1, "one");
     rig.drain();
     assert_eq!((rig.opens_asked, &rig.ended[..]), (opens + 1, &[][..]));
     rig.open();
@@ -102,7 +107,7 @@ fn a_message_of_a_store_that_was_set_aside_ends_as_unknown() {
     let mut rig = rig();
     rig.accept([1, 2]);
     rig.outbox.handle_wait(LocalId(2), "two");
-    rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
+    rig.fails_over(9, "nine");
     rig.set_aside();
     let unknown = || Outcome::SetAside { verdict: Verdict::OutcomeUnknown, code: "store_set_aside".into() };
     assert_eq!(rig.ended, [("two", unknown()), ("nine", unknown())]);
@@ -113,7 +118,7 @@ fn no_message_of_a_new_store_is_taken_for_one_of_the_store_that_was_set_aside() 
     let mut rig = rig();
     rig.accept(1..=3);
     rig.replies.clear();
-    rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
+    rig.fails_over(9, "nine");
     rig.set_aside();
     rig.sync();
     let begun = rig.meta.clone();
@@ -186,7 +191,7 @@ fn a_store_that_was_set_aside_takes_the_wanted_channels_along() {
     rig.outbox.handle_channel("joined".into(), true, rig.now);
     rig.drain();
     rig.sync();
-    rig.outbox.handle_exception_failed(LocalId(9), &broken(), "nine");
+    rig.fails_over(9, "nine");
     rig.set_aside();
     rig.sync();
     assert!(rig.meta.channels.contains("joined"));
@@ -232,6 +237,53 @@ fn what_another_principal_s_server_had_acked_is_not_sent_to_the_next_one() {
     assert_eq!(rig.courses.last(), Some(&Course::ResumeAnew));
     rig.answer(says(as_subject("bob")));
     assert_eq!(rig.send_all(), [0; 0]);
+}
+
+// Acked is a latest value, and overtakes the end of a message below it; then the process dies.
+// [D-6]
+#[test]
+fn the_end_of_a_message_is_told_at_every_start_until_the_application_has_let_go_of_it() {
+    let mut rig = rig();
+    rig.accept(1..=4);
+    rig.answer(says(proto2(0, None)));
+    for id in [2, 3] {
+        rig.outbox.handle_set_aside(settle(id), rig.now);
+    }
+    rig.drain();
+    rig.sync();
+    rig.settled(4);
+    rig.commit_lazily();
+    let rejected =
+        |id| Event::Rejected(Rejection { id: LocalId(id), verdict: Verdict::Rejected, code: "no".into() });
+    // The later one is heard; the first is not, so what is told again begins with it.
+    rig.outbox.handle_told(&rejected(3), rig.now);
+    rig.commit_lazily();
+    let mut rig = rig.restart();
+    assert_eq!(rig.events, [rejected(2), rejected(3)]);
+    rig.outbox.handle_told(&rejected(2), rig.now);
+    rig.commit_lazily();
+    assert_eq!(rig.meta.untold_from, Some(LocalId(3)));
+    let mut rig = rig.restart();
+    assert_eq!(rig.events, [rejected(3)]);
+    rig.outbox.handle_told(&rejected(3), rig.now);
+    rig.commit_lazily();
+    assert_eq!(rig.restart().events, []);
+}
+
+// [D-6]
+#[test]
+fn ends_that_are_told_again_are_read_in_pages_and_none_counts_as_told_before_all_are_read() {
+    let mut rig = rig();
+    rig.accept(1..=600);
+    rig.answer(says(proto2(0, None)));
+    for id in 1..=600 {
+        rig.outbox.handle_set_aside(settle(id), rig.now);
+    }
+    rig.drain();
+    rig.sync();
+    let rig = rig.restart();
+    assert_eq!(rig.events.len(), 600);
+    assert_eq!(rig.meta.untold_from, Some(LocalId(1)));
 }
 
 // [S-7]

@@ -19,7 +19,7 @@ use crate::{
     draft::Draft,
     event::Rejection,
     session::Item,
-    store::{Commit, Committed, Exception, Fresh, Peer, ResumeToken, Row, Verdict},
+    store::{Commit, Committed, Ending, Fresh, Peer, ResumeToken, Row, Verdict},
 };
 
 type Machine = Outbox<u32, &'static str>;
@@ -32,7 +32,7 @@ struct Rig {
     rows: BTreeMap<LocalId, Row>,
     holes: BTreeSet<LocalId>,
     keys: BTreeMap<String, LocalId>,
-    aside: BTreeMap<LocalId, Exception>,
+    endings: BTreeMap<LocalId, Ending>,
     commit: Option<Commit>,
     pages: Vec<Page>,
     replies: Vec<(u32, Result<u64, Refusal>)>,
@@ -77,7 +77,7 @@ impl Rig {
             rows: BTreeMap::new(),
             holes: BTreeSet::new(),
             keys: BTreeMap::new(),
-            aside: BTreeMap::new(),
+            endings: BTreeMap::new(),
             commit: None,
             pages: vec![],
             replies: vec![],
@@ -100,8 +100,8 @@ impl Rig {
     /// A second run of the process on the same disk.
     fn restart(self) -> Self {
         let fresh = Self::closed(settings());
-        let (meta, rows, holes, keys, applied) = (self.meta, self.rows, self.holes, self.keys, self.applied);
-        let mut rig = Self { meta, rows, holes, keys, applied, ..fresh };
+        let Self { meta, rows, holes, keys, endings, applied, .. } = self;
+        let mut rig = Self { meta, rows, holes, keys, endings, applied, ..fresh };
         rig.open();
         rig
     }
@@ -163,11 +163,11 @@ impl Rig {
             self.rows.insert(row.id, row);
         }
         for settle in commit.settle {
-            if let Some(row) = self.rows.remove(&settle.id) {
-                let exception = Exception { row, verdict: settle.verdict, code: settle.code };
-                self.aside.insert(settle.id, exception);
+            let Settle { id, verdict, code } = settle;
+            if self.rows.remove(&id).is_some() {
+                self.endings.insert(id, Ending { id, verdict, code });
             }
-            self.holes.insert(settle.id);
+            self.holes.insert(id);
         }
         if let Some(through) = commit.retire {
             self.rows = self.rows.split_off(&through.next());
@@ -216,8 +216,9 @@ impl Rig {
                         .collect();
                     self.outbox.handle_read(purpose, Ok(rows), self.now);
                 }
-                Output::FindException(id, waiter) => {
-                    self.outbox.handle_exception(id, self.aside.get(&id).cloned(), waiter);
+                Output::Endings { from, messages, purpose } => {
+                    let found = self.endings.range(from..).take(messages).map(|(_, ending)| ending.clone());
+                    self.outbox.handle_endings(purpose, Ok(found.collect()));
                 }
                 Output::Replies(replies) => self.replies.extend(
                     replies.into_iter().map(|(n, result)| (n, result.map(|s| s.id.0).map_err(|r| r.reason))),

@@ -76,7 +76,7 @@ async fn course(mut server: PlainServer, polling: Polling) -> io::Result<()> {
         let refused = |reason: &EndReason| matches!(reason, EndReason::Open(OpenError::Refused { status: Some(known), .. }) if *known == status);
         let as_meant = matches!(
             &failed,
-            ConnectionState::Failed { reason: FailReason::Unauthorized(reason) | FailReason::Final(reason) }
+            ConnectionState::Failed { reason: FailReason::AuthFailed(reason) | FailReason::Final(reason) }
                 if refused(reason)
         );
         ensure(as_meant, || format!("{failed}"))?;
