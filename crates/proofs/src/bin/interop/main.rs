@@ -8,6 +8,7 @@
 mod our_client;
 mod our_server;
 mod plain;
+mod presence;
 mod socketio;
 
 use std::{io, process::ExitCode, time::Instant};
@@ -25,10 +26,11 @@ pub(crate) struct Options {
     pub(crate) folder: String,
 }
 
-const PARTS: [(&str, Part); 19] = [
+const PARTS: [(&str, Part); 20] = [
     ("our client, a plain server that is cut", our_client::cut),
     ("our client, a plain server that forgets all", our_client::forgets),
     ("our clients through a plain server", our_client::relays),
+    ("presence of our clients through a plain server", presence::presence),
     ("our client, a plain server without resume", our_client::no_resume),
     ("our client, an idle link to a plain server", our_client::idle),
     ("plain clients and our server", our_server::cut),

@@ -49,7 +49,7 @@ pub(crate) struct PlainServer {
 }
 
 impl PlainServer {
-    fn start(options: &Options, port: u16, more: &[&str]) -> io::Result<Self> {
+    pub(crate) fn start(options: &Options, port: u16, more: &[&str]) -> io::Result<Self> {
         Self::run(options, "server.mjs", port, more)
     }
 
@@ -60,6 +60,11 @@ impl PlainServer {
         let said = process.hear("{\"listening\":")?;
         let port = said.trim_end_matches('}').parse().map_err(wrong)?;
         Ok(Self { process, port })
+    }
+
+    /// What it has said since it was asked last.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.process.said()
     }
 
     /// What it counted and what it applied.
@@ -188,7 +193,7 @@ fn number(event: &Event) -> Option<u64> {
     message.parse::<Said>().ok().map(|said| said.n)
 }
 
-fn url(port: u16) -> String {
+pub(crate) fn url(port: u16) -> String {
     format!("ws://127.0.0.1:{port}")
 }
 
