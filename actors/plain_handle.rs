@@ -24,6 +24,32 @@ use crate::{
 /// refused while there is no link. For messages that must arrive there is [`Client`](crate::Client).
 ///
 /// Clones are the same client; it ends with [`shutdown`](Self::shutdown), or when the last is dropped.
+///
+/// ```no_run
+/// use actix_realtime::{ConnectionState, Emit, SocketIo, SocketIoEvent, SocketIoTransport};
+///
+/// # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
+/// let transport = SocketIoTransport::builder()
+///     .header("Origin", "https://erp.example.com")
+///     .authorization_scheme("token")
+///     .build()?;
+/// let erp = SocketIo::builder("https://erp.example.com/erp.example.com")
+///     .transport(transport)
+///     .token("api-key:api-secret")
+///     .start()?;
+/// let mut events = erp.events().await;
+/// while let Some(event) = events.next().await {
+///     match event {
+///         SocketIoEvent::State(ConnectionState::Connected) => {
+///             erp.emit(Emit::new("doc_subscribe").arg("Sales Order")?.arg("SO-0001")?).await?;
+///         }
+///         SocketIoEvent::Event(event) if event.name == "doc_update" => println!("{:?}", event.args.args),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SocketIo(Arc<Inner>);
 

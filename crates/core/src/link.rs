@@ -106,7 +106,7 @@ impl EndReason {
     fn may_be_over(&self) -> bool {
         match self {
             Self::Link(LinkEnd::Remote { code, .. }) => *code == Some(CloseCode::SUPERSEDED),
-            Self::Link(LinkEnd::Dismissed) => true,
+            Self::Link(LinkEnd::Dismissed) | Self::Open(OpenError::Ended(LinkEnd::Dismissed)) => true,
             Self::Refused { code, .. } => *code == *ErrorCode::Superseded.as_str(),
             Self::Link(_) | Self::Open(_) | Self::NoToken(_) | Self::Panicked => false,
         }

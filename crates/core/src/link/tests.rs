@@ -96,7 +96,9 @@ fn what_cannot_be_cured_by_coming_back_is_not_tried_again() {
 #[test]
 fn a_client_that_is_superseded_or_dismissed_comes_back_once_and_stops_when_that_happens_again() {
     let refused = EndReason::Refused { action: Action::Stop, code: "superseded".into() };
-    for reason in [closed(4409, ""), refused, EndReason::Link(LinkEnd::Dismissed)] {
+    let dismissed = EndReason::Link(LinkEnd::Dismissed);
+    let at_once = EndReason::Open(OpenError::Ended(LinkEnd::Dismissed));
+    for reason in [closed(4409, ""), refused, dismissed, at_once] {
         let (mut policy, mut now) = policy(plain());
         policy.connect();
         for wait in [0, 700] {

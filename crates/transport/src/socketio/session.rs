@@ -305,3 +305,99 @@ fn broken(error: &socketio::PacketError) -> Fault {
     let end = if code == CloseCode::TOO_BIG { LinkEnd::TooBig(words) } else { LinkEnd::Protocol(words) };
     Fault { end, code }
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::socketio::frames::Frames;
+
+    const PIECES: [&str; 14] = [
+        r#"0{"sid":"s","pingInterval":5,"pingTimeout":5}"#,
+        "40{}",
+        "40/n,{}",
+        r#"44{"message":"no"}"#,
+        "41",
+        "1",
+        "2",
+        "6",
+        r#"42["message",{}]"#,
+        r#"423["message","{}"]"#,
+        r#"42["other",1]"#,
+        r#"452-["other",{"_placeholder":true,"num":1}]"#,
+        "bAQID",
+        r#"431[]"#,
+    ];
+
+    #[derive(Default)]
+    struct Said(Vec<ByteString>);
+
+    impl Wire for Said {
+        fn text(&mut self, text: ByteString) {
+            self.0.push(text);
+        }
+
+        fn binary(&mut self, _: Bytes) {}
+    }
+
+    // [I-1] [I-7]
+    #[test]
+    fn whatever_a_server_says_in_whatever_order_a_session_opens_once_or_ends_and_says_only_packets() {
+        for seed in 0..3000 {
+            let mut rng = Rng::with_seed(seed);
+            let plan = Plan {
+                namespace: "/".to_owned(),
+                auth: None,
+                longest: 100,
+                engine: engineio::Limits::default(),
+                packets: socketio::Limits::default(),
+            };
+            let (mut session, mut opened) = Session::new(plan, Frames { max_frame: 100 });
+            let (mut now, mut said, mut messages, mut ended) = (Instant::now(), Said::default(), 0, false);
+            // Most courses begin as they should, or few would come far.
+            let begin = if rng.u8(..4) > 0 { &PIECES[..2] } else { &[] };
+            for step in 0..rng.usize(..30) {
+                let piece = begin.get(step).copied().unwrap_or_else(|| PIECES[rng.usize(..PIECES.len())]);
+                now += Duration::from_millis(rng.u64(..8));
+                session.set_listening(rng.u8(..9) > 0, now);
+                let heard = match rng.u8(..12) {
+                    0 => session.handle_binary(Bytes::from_static(b"bytes"), now),
+                    1 if step > 1 => {
+                        let mut text = piece.to_owned();
+                        text.truncate(rng.usize(..=text.len()));
+                        session.handle_text(text.into(), now)
+                    }
+                    _ => session.handle_text(piece.into(), now),
+                };
+                match heard {
+                    Ok(message) => messages += usize::from(message.is_some()),
+                    Err(_) => ended = true,
+                }
+                ended |= session.handle_timeout(now).is_some();
+                session.write_urgent(&mut said);
+                if ended {
+                    break;
+                }
+            }
+            session.write_goodbye(&mut said);
+            let verdict = opened.try_recv();
+            assert!(
+                messages == 0 || matches!(verdict, Ok(Ok(_))),
+                "seed {seed}: messages before it was open"
+            );
+            assert!(ended || !matches!(verdict, Ok(Err(_))), "seed {seed}: refused, and goes on");
+            for text in &said.0 {
+                let packet = engineio::decode(text, &engineio::Limits::default());
+                let Ok(engineio::Packet::Message(packet)) = packet else {
+                    assert_eq!(packet, Ok(engineio::Packet::Pong("")), "seed {seed}");
+                    continue;
+                };
+                assert!(
+                    socketio::decode(packet, &socketio::Limits::default()).is_ok(),
+                    "seed {seed}: {packet}"
+                );
+            }
+        }
+    }
+}
