@@ -81,7 +81,7 @@ const STEPS: &[Step] = &[
     proof("simulate", "runs the whole client and a server under virtual time and faults", &[]),
     proof("panics", "panics in every handler of every actor: recovered, nothing lost", &[]),
     proof("hostile", "peers that break every rule: refused, with little memory", &[]),
-    npm_proof("interop", "works with a plain `ws` server, and plain `ws` and Socket.IO clients", &[]),
+    npm_proof("interop", "works with plain `ws` peers, and with `socket.io` and its clients", &[]),
     proof("bench", "measures throughput, latency and memory", &["--quick", "--no-bounds"]),
 ];
 

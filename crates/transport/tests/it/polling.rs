@@ -309,3 +309,18 @@ fn all_that_waited_may_come_in_one_body_and_no_body_has_no_end() {
         assert!(matches!(end, LinkEnd::Remote { code: None, .. }), "{end:?}");
     });
 }
+
+// [I-10]
+#[test]
+fn a_server_that_cannot_be_reached_is_told_as_such_by_polling_too() {
+    crate::peer::real(async {
+        let open = |url: String| polling(Polling::Only).build().unwrap().open(request(&url));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let error = open(format!("http://127.0.0.1:{port}")).await.unwrap_err();
+        assert_eq!(error, OpenError::Connect(std::io::ErrorKind::ConnectionRefused));
+        let error = open("http://nobody.invalid".to_owned()).await.unwrap_err();
+        assert!(matches!(error, OpenError::Dns(_)), "{error:?}");
+    });
+}

@@ -1,7 +1,7 @@
 use std::{cell::Cell, io, process::Command, rc::Rc};
 
 use actix_realtime_core::transport::{OpenError, Transport};
-use actix_realtime_transport::{BuildError, WsTransport, WsTransportBuilder};
+use actix_realtime_transport::{BuildError, Polling, SocketIoTransport, WsTransport, WsTransportBuilder};
 use futures_util::future::join;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -195,4 +195,31 @@ fn a_proxy_that_is_no_address_is_refused_when_the_transport_is_made() {
     }
     let lost = WsTransport::builder().proxy_authorization("Basic hUsh").build();
     assert_eq!(lost.unwrap_err(), BuildError::Proxy);
+}
+
+// [I-10]
+#[test]
+fn polling_goes_through_the_proxy_as_well_and_its_refusal_is_typed() {
+    paused(async {
+        for (answer, status) in [("407 No", 407), ("200 Fine", 503)] {
+            let builder = SocketIoTransport::builder().polling(Polling::Only);
+            let builder = builder.proxy("proxy:3128").proxy_authorization("Basic hUsh");
+            let (transport, mut peers) = crate::socketio::pipes(builder);
+            let peer = async {
+                let mut io = peers.recv().await.unwrap();
+                assert!(head(&mut io).await.starts_with("CONNECT peer:80 HTTP/1.1\r\n"));
+                io.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).await.unwrap();
+                if status == 503 {
+                    let asked = head(&mut io).await;
+                    assert!(asked.starts_with("GET /socket.io/?EIO=4&transport=polling"), "{asked}");
+                    assert!(!asked.contains("hUsh"), "{asked}");
+                    let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n";
+                    io.write_all(busy).await.unwrap();
+                }
+                io
+            };
+            let (link, _io) = join(transport.open(request("http://peer")), peer).await;
+            assert!(matches!(link, Err(OpenError::Http { status: told, .. }) if told == status), "{link:?}");
+        }
+    });
 }

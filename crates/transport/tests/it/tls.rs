@@ -1,7 +1,7 @@
 use std::{cell::Cell, process::Command, rc::Rc, time::Duration};
 
 use actix_realtime_core::transport::{Link, LinkEvent, OpenError, Transport};
-use actix_realtime_transport::{BuildError, WsTransport, WsTransportBuilder};
+use actix_realtime_transport::{BuildError, Polling, SocketIoTransport, WsTransport, WsTransportBuilder};
 use futures_util::{FutureExt, StreamExt, future::join};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -54,6 +54,39 @@ fn a_certificate_for_another_host_or_of_another_time_is_refused() {
             let refused = open(builder, &ours.server(name, &[], expired)).await;
             let Err(OpenError::Tls(why)) = refused else { panic!("{refused:?}") };
             assert!(why.contains(expected), "{why}");
+        }
+    });
+}
+
+// [I-6] [I-10]
+#[test]
+fn socket_io_is_secured_by_https_whichever_way_it_is_carried_and_by_the_same_authorities() {
+    paused(async {
+        let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+        for (name, trusted, polling) in [
+            ("ours", &ours, Polling::Never),
+            ("ours", &ours, Polling::Only),
+            ("other", &other, Polling::Never),
+            ("other", &other, Polling::Only),
+        ] {
+            let builder =
+                SocketIoTransport::builder().root_certificates(trusted.der.clone()).polling(polling);
+            let (transport, mut peers) = crate::socketio::pipes(builder);
+            let server = ours.server("peer", &[], false);
+            let serve = async {
+                let stream = server.accept(peers.recv().await.unwrap()).await.ok()?;
+                let mut peer = Peer::accept(stream).await;
+                let head = peer.head.lines().next().unwrap_or_default().to_owned();
+                peer.say(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+                Some(head)
+            };
+            let (link, head) = join(transport.open(request("https://peer")), serve).await;
+            if name == "other" {
+                assert!(matches!(link, Err(OpenError::Tls(_))), "{polling:?}: {link:?}");
+            } else {
+                assert!(matches!(link, Err(OpenError::Http { status: 403, .. })), "{polling:?}: {link:?}");
+                assert!(head.is_some_and(|head| head.starts_with("GET /socket.io/?EIO=4")), "{polling:?}");
+            }
         }
     });
 }
