@@ -176,7 +176,7 @@ fn a_refusal_that_is_final_ends_in_a_state_and_a_shutdown_ends_the_events() {
                 break reason;
             }
         };
-        assert!(matches!(failed, FailReason::Unauthorized(_)), "{failed}");
+        assert!(matches!(failed, FailReason::AuthFailed(_)), "{failed}");
         client.shutdown().await;
         while events.next().await.is_some() {}
         assert_eq!(client.emit(Emit::new("e")).await, Err(EmitError::Ended));

@@ -78,7 +78,7 @@ fn a_rejection_that_nobody_heard_is_told_at_the_next_start_though_everything_is_
         let sent = client.send_all([message("n", 1), message("bad", 2), message("n", 3)]).await;
         client.flush().await;
         client.shutdown(Duration::from_secs(1)).await;
-        let rejected = value(sent.into_iter().nth(1).expect("three answers")).id();
+        let rejected = value(sent.into_iter().nth(1).expect("three answers")).id().expect("it is stored");
         for hears in [true, false] {
             let client = value(builder(&server).store(store.clone()).start_local(2));
             let mut notices = client.events(Filter::default().kinds([Kind::Notice])).await;

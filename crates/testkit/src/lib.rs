@@ -5,13 +5,10 @@
 //! order, so that under a paused clock the same test takes the same course every time.
 
 mod link;
+mod message;
 mod presence;
 mod server;
 mod sleep;
 mod tokens;
 
-pub use self::{
-    link::MemoryTransport,
-    server::{ReceivedMessage, ScriptedServer},
-    sleep::SleepClock,
-};
+pub use self::{link::MemoryTransport, message::ReceivedMessage, server::ScriptedServer, sleep::SleepClock};

@@ -9,7 +9,7 @@ use actix_realtime_protocol::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::server::TIMESTAMP;
+use crate::message::TIMESTAMP;
 
 /// A channel, a user, and the name of a device.
 type Key = (Option<String>, String, String);

@@ -15,26 +15,16 @@ use actix_realtime_protocol::{
 use bytestring::ByteString;
 use serde::Serialize;
 
-use crate::{MemoryTransport, link::Wire, presence::Present, tokens::Tokens};
+use crate::{
+    MemoryTransport, ReceivedMessage,
+    link::Wire,
+    message::{TIMESTAMP, body, unpacked},
+    presence::Present,
+    tokens::Tokens,
+};
 
 /// Most events that it sends in one frame.
 const BATCH: usize = 16;
-
-/// When the scripted server says that everything happens (F-4).
-pub(crate) const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
-
-/// A message that the server took: each one once, in the order in which it took effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReceivedMessage {
-    /// The event's name.
-    pub event: String,
-    /// Its channel.
-    pub channel: Option<String>,
-    /// Its idempotency key.
-    pub key: String,
-    /// Its payload, as JSON.
-    pub payload: String,
-}
 
 /// A server in memory for one client. Clones are the same server.
 ///
@@ -364,40 +354,6 @@ impl ScriptedServer {
         }
         state.deliver();
         state.wakers.drain(..).for_each(Waker::wake);
-    }
-}
-
-impl ReceivedMessage {
-    fn of(event: &Event<'_>) -> Self {
-        Self {
-            event: event.event.to_string(),
-            channel: event.channel.as_deref().map(str::to_owned),
-            key: event.key.as_deref().unwrap_or_default().to_owned(),
-            payload: event.payload.map_or("null", serde_json::value::RawValue::get).to_owned(),
-        }
-    }
-}
-
-fn body<T: Serialize + ?Sized>(
-    event: &str,
-    channel: Option<&str>,
-    payload: &T,
-) -> Result<String, serde_json::Error> {
-    let payload = serde_json::to_string(payload)?;
-    let (mut body, sender) = (String::new(), "scripted");
-    let relay =
-        encode::RelayBody { event, key: None, channel, sender, timestamp: TIMESTAMP, payload: &payload };
-    encode::relay_body(&mut body, &relay);
-    Ok(body)
-}
-
-/// The frames of a batch, where batches were agreed on.
-fn unpacked(text: ByteString, batches: bool) -> Vec<ByteString> {
-    match decode(&text, &Limits::default()) {
-        Ok(Frame::Batch(frames)) if batches => {
-            frames.iter().map(|frame| text.slice_ref(frame.get())).collect()
-        }
-        _ => vec![text],
     }
 }
 
