@@ -160,7 +160,9 @@ impl PlainClient {
     fn drain(&mut self, ctx: &mut Context<Self>) {
         while let Some(output) = self.policy.poll_output() {
             match output {
-                Output::Dial { .. } => self.dial(ctx),
+                Output::Dial { refused: false } => self.dial(ctx),
+                // The token is the one that was refused, and there is no other.
+                Output::Dial { refused: true } => self.policy.handle_no_token(None, now()),
                 Output::HangUp => self.hang_up(ctx),
                 Output::State(state) => self.tell(&SocketIoEvent::State(state)),
             }
