@@ -11,10 +11,11 @@ use actix_realtime_core::{
     delivery::Delivery,
     draft::Draft,
     hub::SubscriberId,
-    outbox::Entry,
+    outbox::{Cancellation, Entry, MessageStatus},
     presence::{Member, PresenceError},
     receipts::ReadReceipt,
     report::Report,
+    store::LocalId,
     typing::TypingError,
     unnumbered::Class,
 };
@@ -25,6 +26,10 @@ use crate::{
     auth::Auth,
     driver::{Later, Promise, Stamp, WallClock, ask, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
+    inquiry::{
+        AwaitSettled, Cancel, CountPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf,
+        StatusOfKey,
+    },
     message::{
         Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged, PendingCount,
         ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping, SetToken,
@@ -32,7 +37,7 @@ use crate::{
     },
     metrics::Metrics as MetricsActor,
     network::Network,
-    outbox::{AwaitSettled, CountPending, Enqueue, Outbox, SetChannel},
+    outbox::{Enqueue, Outbox, SetChannel},
     presence::{ChannelWanted, IsOnline, LastSeen, Presence, PresenceOf, UpdatePresence},
     receipts::Receipts,
     reply::{Reply, Sent, parts},
@@ -151,6 +156,10 @@ impl ClientActor {
 
     /// None for a durable message.
     fn class(&self, draft: &Draft) -> Option<Class> {
+        if draft.in_place_of_ref().is_some() {
+            // What is in quarantine leaves it in one commit with what takes its place.
+            return None;
+        }
         let default = self.config.delivery().default_class;
         match draft.chosen_delivery().unwrap_or(default) {
             Delivery::BestEffortOrdered => Some(Class::BestEffort),
@@ -294,6 +303,13 @@ passed_on! {
     AddSubscriber => SubscriberId, "client.AddSubscriber", |self, m| ask(&self.doors.events, m), NOBODY;
     Unsubscribe => (), "client.Unsubscribe", |self, m| ask(&self.doors.events, m), ();
     PendingCount => u64, "client.PendingCount", |self, _m| ask(&self.doors.outbox, CountPending), 0;
+    Cancel => Option<Cancellation>, "client.Cancel", |self, m| ask(&self.doors.outbox, m), None;
+    StatusOf => Option<MessageStatus>, "client.StatusOf", |self, m| ask(&self.doors.outbox, m), None;
+    StatusOfKey => Option<(LocalId, MessageStatus)>, "client.StatusOfKey",
+        |self, m| ask(&self.doors.outbox, m), None;
+    ListQuarantined => Vec<QuarantinedMessage>, "client.ListQuarantined",
+        |self, m| ask(&self.doors.outbox, m), Vec::new();
+    PurgeQuarantined => (), "client.PurgeQuarantined", |self, m| ask(&self.doors.outbox, m), ();
     Flush => (), "client.Flush", |self, _m| ask(&self.doors.outbox, AwaitSettled), ();
     UpdatePresence => Result<(), PresenceError>, "client.UpdatePresence", |self, m| ask(&self.doors.presence, m), Ok(());
     PresenceOf => Vec<Member>, "client.PresenceOf", |self, m| ask(&self.doors.presence, m), Vec::new();

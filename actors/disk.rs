@@ -25,6 +25,8 @@ pub(crate) enum Order {
     Commit(Arc<Commit>),
     Read { from: LocalId, messages: usize, bytes: usize },
     Endings { from: LocalId, messages: usize },
+    Exceptions { from: LocalId, messages: usize },
+    Find(String),
     Close,
 }
 
@@ -41,6 +43,8 @@ pub(crate) enum Outcome {
     Committed(Result<Committed, StoreError>),
     Read(Result<Vec<Row>, StoreError>),
     Endings(Result<Vec<Ending>, StoreError>),
+    Exceptions(Result<Vec<Exception>, StoreError>),
+    Found(Result<Option<LocalId>, StoreError>),
     Closed(Result<(), StoreError>),
 }
 
@@ -52,6 +56,7 @@ impl Outcome {
         }
         matches!(self, Self::Opened(opened) if opened.is_err())
             || matches!(self, Self::Committed(Err(_)) | Self::Read(Err(_)) | Self::Endings(Err(_)))
+            || matches!(self, Self::Exceptions(Err(_)) | Self::Found(Err(_)))
     }
 }
 
@@ -78,8 +83,12 @@ impl Disk {
             Order::Commit(_) if !self.open => Outcome::Committed(Err(StoreError::NotOpen)),
             Order::Read { .. } if !self.open => Outcome::Read(Err(StoreError::NotOpen)),
             Order::Endings { .. } if !self.open => Outcome::Endings(Err(StoreError::NotOpen)),
+            Order::Exceptions { .. } if !self.open => Outcome::Exceptions(Err(StoreError::NotOpen)),
+            Order::Find(_) if !self.open => Outcome::Found(Err(StoreError::NotOpen)),
             Order::Commit(commit) => Outcome::Committed(store.commit(&commit)),
             Order::Read { from, messages, bytes } => Outcome::Read(store.read(from, messages, bytes)),
+            Order::Exceptions { from, messages } => Outcome::Exceptions(store.exceptions(from, messages)),
+            Order::Find(key) => Outcome::Found(store.find(&key)),
             Order::Endings { from, messages } => Outcome::Endings(endings(&mut **store, from, messages)),
             Order::Close => {
                 let open = std::mem::take(&mut self.open);

@@ -14,10 +14,11 @@ use actix_realtime_core::{
     endpoint::Carrier,
     hub::{Filter, SubscriberId},
     network::{NetworkHint, NetworkMonitor},
+    outbox::{Cancellation, MessageStatus},
     presence::{Member, PresenceError},
     receipts::{MessageRef, ReadReceipt},
     report::Report,
-    store::Store,
+    store::{LocalId, Store},
     transport::Transport,
     typing::TypingError,
 };
@@ -30,6 +31,7 @@ use crate::{
     client::ClientActor,
     driver::{BootClock, WallClock, ask},
     events::Unsubscribe,
+    inquiry::{Cancel, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey},
     message::{
         Accepted, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
@@ -136,6 +138,33 @@ impl Client {
                 messages.into_iter().map(|message| Err(SendError::Unknown(Box::new(message)))).collect()
             }
         }
+    }
+
+    /// Takes a message back: [`Cancel`]. None where the client has ended.
+    pub async fn cancel(&self, message: LocalId) -> Option<Cancellation> {
+        ask(&self.0.addr, Cancel(message)).await.flatten()
+    }
+
+    /// Where a message stands: [`StatusOf`]. None where there is no such message, or the client has ended.
+    pub async fn status(&self, message: LocalId) -> Option<MessageStatus> {
+        ask(&self.0.addr, StatusOf(message)).await.flatten()
+    }
+
+    /// Where the message stands that waits under a chosen key: [`StatusOfKey`].
+    pub async fn status_of_key(&self, key: &Key) -> Option<(LocalId, MessageStatus)> {
+        ask(&self.0.addr, StatusOfKey(key.as_str().to_owned())).await.flatten()
+    }
+
+    /// What is in quarantine, from a place on: [`ListQuarantined`]. Of a client that has ended, nothing. Sent anew it is
+    /// with [`send`](Self::send): [`QuarantinedMessage::message`], or another one that is
+    /// [`in_place_of`](SendEvent::in_place_of) it.
+    pub async fn quarantined(&self, from: LocalId, limit: usize) -> Vec<QuarantinedMessage> {
+        ask(&self.0.addr, ListQuarantined { from, limit }).await.unwrap_or_default()
+    }
+
+    /// Removes messages from quarantine for good: [`PurgeQuarantined`].
+    pub async fn purge(&self, messages: impl IntoIterator<Item = LocalId>) {
+        ask(&self.0.addr, PurgeQuarantined(messages.into_iter().collect())).await;
     }
 
     /// Connects now: [`Connect`].

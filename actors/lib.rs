@@ -59,13 +59,14 @@
 //!
 //! # Modules
 //!
-//! Every module is an actor, named after its one concern, but for these: `message`, `subscribe` and `reply` are what
-//! is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds them;
-//! `facade` is the metrics' way out. `plain` is a client of its own, for any Socket.IO server, and `plain_handle`
-//! holds it.
+//! Every module is an actor, named after its one concern, but for these: `message`, `inquiry`, `subscribe` and `reply`
+//! are what is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds
+//! them; `facade` is the metrics' way out. `plain` is a client of its own, for any Socket.IO server, and
+//! `plain_handle` holds it.
 //! Modules stand in the order of the data flow.
 
 mod handle;
+mod inquiry;
 mod message;
 mod subscribe;
 
@@ -101,15 +102,16 @@ mod wiring;
 pub use actix_realtime_core::{
     auth::{AuthDelegate, AuthError, AuthOptions, BoxFuture, Token},
     batch::BatchOptions,
-    config::{Config, ConfigBuilder, ConfigError, Overflow},
+    config::{Config, ConfigBuilder, ConfigError, Overflow, Poison},
     delivery::{Delivery, DeliveryOptions},
     draft::DraftError,
     endpoint::{Carrier, Endpoint},
-    event::{Event, Gap, GapReason, Received, Rejection},
+    event::{Event, Gap, GapReason, Progress, Received, Rejection},
     hub::{Filter, Kind, SubscriberId},
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
     metrics::Metrics,
     network::{NetworkHint, NetworkOptions},
+    outbox::{Cancellation, MessageStatus},
     pace::{PaceOptions, Throttle},
     plain::{AnswerError, AnswerTo, Args, Emit, EmitError, PlainEvent},
     presence::{
@@ -137,6 +139,7 @@ pub use self::{
     driver::Later,
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
+    inquiry::{Cancel, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey},
     message::{
         Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
@@ -147,8 +150,8 @@ pub use self::{
     presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
-        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, ReceiptsChanged,
-        Subscribe, TypingChanged,
+        HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, ProgressMade,
+        ReceiptsChanged, Subscribe, TypingChanged,
     },
 };
 

@@ -71,6 +71,32 @@ impl SendEvent {
         self
     }
 
+    /// How long a durable message is worth sending: 1 ms or more, counted from its acceptance, after a restart from its
+    /// stamp by the wall clock. It expires only while it certainly was never handed to a link (D-11); the frame says it
+    /// too (C-5), that of any class.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.draft = self.draft.ttl(ttl);
+        self
+    }
+
+    /// If it is durable, takes the place of the message under the same coalescing key that this run accepted and has
+    /// not handed to a link yet (D-11): that one ends as [`Verdict::Replaced`]. This one goes where it stands, at the
+    /// end of the queue.
+    #[must_use]
+    pub fn coalesce(mut self, key: &str) -> Self {
+        self.draft = self.draft.coalesce(key);
+        self
+    }
+
+    /// Sends it in place of a message in quarantine, which leaves it when this one is on disk: it is durable, whatever
+    /// class is chosen. Where that one is not there (any more), the answer is [`SendError::NotQuarantined`].
+    #[must_use]
+    pub fn in_place_of(mut self, quarantined: LocalId) -> Self {
+        self.draft = self.draft.in_place_of(quarantined);
+        self
+    }
+
     /// Its key, once it has one: chosen, or given when it was sent.
     #[must_use]
     pub fn key_ref(&self) -> Option<&Key> {
@@ -266,6 +292,9 @@ pub enum SendError {
     /// The client is shutting down; the message is not stored, and not sent.
     #[error("the client is shutting down, the message is not stored")]
     Closed(Box<SendEvent>),
+    /// The message that it was to take the place of is not in quarantine.
+    #[error("the message that it was to take the place of is not in quarantine")]
+    NotQuarantined(Box<SendEvent>),
     /// It may be stored or not. It carries its key now: sent again, it has its effect once. Of a class other than
     /// [`Delivery::AtLeastOnce`], it may have been sent or not.
     #[error("the message may be stored or not; sent again with its key, it has its effect once")]
@@ -280,6 +309,7 @@ impl SendError {
             Refusal::Full { messages, bytes } => Self::Full { messages, bytes, message },
             Refusal::Store(error) => Self::Store { error, message },
             Refusal::Closed => Self::Closed(message),
+            Refusal::NotQuarantined => Self::NotQuarantined(message),
             Refusal::Unknown | _ => Self::Unknown(message),
         }
     }
@@ -306,6 +336,7 @@ impl SendError {
             | Self::Busy { message, .. }
             | Self::NotConnected(message)
             | Self::Closed(message)
+            | Self::NotQuarantined(message)
             | Self::Unknown(message) => *message,
         }
     }
@@ -314,7 +345,7 @@ impl SendError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Invalid { .. } | Self::TooLarge { .. } => false,
+            Self::Invalid { .. } | Self::TooLarge { .. } | Self::NotQuarantined(_) => false,
             Self::Full { .. }
             | Self::Store { .. }
             | Self::NotConnected(_)

@@ -1,17 +1,17 @@
-//! Receives: `Enqueue`, `SetChannel`, `CountPending`, `AwaitSettled`, `WaitFor` from the front door; `OutboxOrder` from the sequencer; `Told` from the hub; `Worked` from the disk; `CloseIntake`, `CloseStore` from the supervisor.
+//! Receives: `Enqueue`, `SetChannel` and the questions of `inquiry` from the front door; `OutboxOrder` from the sequencer; `Told` from the hub; `Worked` from the disk; `CloseIntake`, `CloseStore` from the supervisor.
 //! Sends: `Work` to the disk, `OutboxSaid` to the sequencer, `StoreNews` to the supervisor, events to the hub, answers to senders.
 //! Owns: what was accepted and is not settled: one commit in flight, the next batch collects meanwhile.
 //! On restart: it opens the store anew and believes nothing else. Senders whose answer was due get their message back as `Unknown`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use actix::prelude::*;
 use actix_realtime_core::{
     config::Config,
-    event::Event,
+    event::{Event, Rejection},
     metrics::Metrics,
     outbox::{
-        Answer as ServerAnswer, Course, EndingsFor, Entry, Facts, Outbox as Machine, Outcome, Output, Page,
+        Answer as ServerAnswer, Course, EndingsFor, Entry, Facts, KeptFor, Outbox as Machine, Output, Page,
         Pull, ReadFor,
     },
     session::Items,
@@ -21,8 +21,9 @@ use actix_realtime_protocol::Key;
 
 use crate::{
     disk::{self, Order, Work, Worked},
-    driver::{Later, Promise, Tick, Timer, WallClock, failpoint, now},
+    driver::{Promise, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Occurred, Told},
+    inquiry::{self, Waiter},
     message::WaitFor,
     metrics::OutboxCounted,
     reply::Reply,
@@ -37,16 +38,6 @@ pub(crate) struct Enqueue(pub(crate) Vec<Entry<Reply>>);
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct SetChannel(pub(crate) String, pub(crate) bool);
-
-/// How many messages wait?
-#[derive(Clone, Message)]
-#[rtype(result = "u64")]
-pub(crate) struct CountPending;
-
-/// Answered once everything that is accepted by now is settled.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub(crate) struct AwaitSettled;
 
 /// What the session wants of the outbox.
 #[derive(Message)]
@@ -92,6 +83,8 @@ pub(crate) enum StoreNews {
     Failed(Arc<str>),
     /// Nothing waits any more.
     Drained,
+    /// A message was put in quarantine, and the policy is to stop then.
+    Poisoned(Rejection),
     /// It is closed; so many messages wait in it.
     Closed { remaining: u64, in_order: bool },
 }
@@ -108,7 +101,9 @@ enum Asked {
     Open,
     Commit,
     Read(ReadFor),
-    Endings(EndingsFor<Promise<Outcome>>),
+    Endings(EndingsFor<Waiter>),
+    Exceptions(LocalId, usize, KeptFor<Waiter>),
+    Find(String, Waiter),
     Close,
 }
 
@@ -126,7 +121,7 @@ pub(crate) struct Doors {
 /// The actor.
 pub(crate) struct Outbox {
     config: Arc<Config>,
-    machine: Machine<Reply, Promise<Outcome>>,
+    machine: Machine<Reply, Waiter>,
     doors: Doors,
     this: Arc<Recipient<WaitFor>>,
     clock: WallClock,
@@ -201,7 +196,21 @@ impl Outbox {
                         reply.give(result, &self.this);
                     }
                 }
-                Output::Ended(waiter, outcome) => waiter.into_answer().give(outcome),
+                Output::Ended(waiter, outcome) => waiter.give(inquiry::Told::End(outcome)),
+                Output::Cancel(waiter, answer) => waiter.give(inquiry::Told::Cancel(answer)),
+                Output::Status(waiter, status) => waiter.give(inquiry::Told::Status(status)),
+                Output::Listed(waiter, found) => waiter.give(inquiry::Told::List(found)),
+                Output::Purged(waiter) => waiter.give(inquiry::Told::Purged),
+                Output::Find(key, waiter) => {
+                    self.ask(Asked::Find(key.clone(), waiter), Order::Find(key));
+                }
+                Output::Exceptions { from, messages, purpose } => {
+                    let asked = Asked::Exceptions(from, messages, purpose);
+                    self.ask(asked, Order::Exceptions { from, messages });
+                }
+                Output::Poisoned(rejection) => {
+                    self.doors.supervisor.do_send(StoreNews::Poisoned(rejection));
+                }
                 Output::Page(page) => self.doors.session.do_send(OutboxSaid::Page(page)),
                 Output::Facts(facts) => self.doors.session.do_send(OutboxSaid::Facts(facts)),
                 Output::Reconciled { generation, course } => {
@@ -219,6 +228,9 @@ impl Outbox {
                 Output::Failed(error) => self.doors.supervisor.do_send(StoreNews::Failed(error)),
             }
         }
+        if let Some(progress) = self.machine.take_progress() {
+            self.tell(Event::Progress(progress));
+        }
         self.answer_settled();
         self.close_on();
         let counts = self.machine.take_counts();
@@ -227,6 +239,29 @@ impl Outbox {
             self.doors.metrics.do_send(OutboxCounted(counts));
         }
         self.timer.set(self.machine.poll_timeout());
+    }
+
+    /// A question, which may be answered at once: but behind the handler, since before nobody knows who asks.
+    pub(crate) fn inquire(
+        &mut self,
+        ctx: &mut Context<Self>,
+        ask: impl FnOnce(&mut Machine<Reply, Waiter>, Instant),
+    ) {
+        ask(&mut self.machine, now());
+        ctx.notify(Look);
+    }
+
+    /// Somebody asks how many messages wait; answered once that is known.
+    pub(crate) fn count(&mut self, promise: Promise<u64>, ctx: &mut Context<Self>) {
+        self.counting.push(promise);
+        ctx.notify(Look);
+    }
+
+    /// Somebody waits until everything that is accepted by now is settled.
+    pub(crate) fn await_settled(&mut self, promise: Promise<()>, ctx: &mut Context<Self>) {
+        let through = self.machine.knows_what_waits().then(|| self.machine.last_accepted());
+        self.settled.push((through, promise));
+        ctx.notify(Look);
     }
 
     fn tell(&self, event: Event) {
@@ -317,35 +352,6 @@ impl Handler<SetChannel> for Outbox {
     }
 }
 
-impl Handler<CountPending> for Outbox {
-    type Result = Later<u64>;
-
-    fn handle(&mut self, _: CountPending, ctx: &mut Context<Self>) -> Later<u64> {
-        failpoint!("outbox.CountPending");
-        if self.machine.knows_what_waits() {
-            return Later::ready(self.machine.pending());
-        }
-        let (later, promise) = Later::new();
-        self.counting.push(promise);
-        ctx.notify(Look);
-        later
-    }
-}
-
-impl Handler<AwaitSettled> for Outbox {
-    type Result = Later<()>;
-
-    fn handle(&mut self, _: AwaitSettled, ctx: &mut Context<Self>) -> Later<()> {
-        failpoint!("outbox.AwaitSettled");
-        let (later, promise) = Later::new();
-        let through = self.machine.knows_what_waits().then(|| self.machine.last_accepted());
-        self.settled.push((through, promise));
-        // Answered behind this handler: before, nobody knows who asks.
-        ctx.notify(Look);
-        later
-    }
-}
-
 /// Looks whether somebody's wait is over.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -357,18 +363,6 @@ impl Handler<Look> for Outbox {
     fn handle(&mut self, _: Look, _: &mut Context<Self>) {
         failpoint!("outbox.Look");
         self.drain();
-    }
-}
-
-impl Handler<WaitFor> for Outbox {
-    type Result = Later<Outcome>;
-
-    fn handle(&mut self, WaitFor(id): WaitFor, _: &mut Context<Self>) -> Later<Outcome> {
-        failpoint!("outbox.WaitFor");
-        let (later, promise) = Later::new();
-        self.machine.handle_wait(id, promise);
-        self.drain();
-        later
     }
 }
 
@@ -389,7 +383,7 @@ impl Handler<OutboxOrder> for Outbox {
                 self.machine.handle_answer(generation, *answer, id, unix, now());
             }
             OutboxOrder::LinkDown => self.machine.handle_link_down(),
-            OutboxOrder::Pull(pull) => self.machine.handle_pull(pull),
+            OutboxOrder::Pull(pull) => self.machine.handle_pull(pull, now()),
             OutboxOrder::Settled(through) => self.machine.handle_settled(through, now()),
             OutboxOrder::SetAside(settle) => self.machine.handle_set_aside(settle, now()),
             OutboxOrder::Cursor(cursor, urgent) => self.machine.handle_cursor(cursor, urgent, now()),
@@ -426,6 +420,12 @@ impl Handler<Worked> for Outbox {
             }
             (Asked::Endings(purpose), disk::Outcome::Endings(found)) => {
                 self.machine.handle_endings(purpose, found);
+            }
+            (Asked::Exceptions(from, messages, purpose), disk::Outcome::Exceptions(found)) => {
+                self.machine.handle_exceptions((from, messages), purpose, found, now());
+            }
+            (Asked::Find(key, waiter), disk::Outcome::Found(found)) => {
+                self.machine.handle_found(key, waiter, found);
             }
             (Asked::Close, disk::Outcome::Closed(result)) => {
                 let (remaining, in_order) = (self.machine.pending(), result.is_ok());

@@ -11,7 +11,7 @@ use std::{
 
 use actix::{WeakRecipient, prelude::*};
 use actix_realtime_core::{
-    event::{Event, Gap, Received, Rejection},
+    event::{Event, Gap, Progress, Received, Rejection},
     hub::{Filter, Kind, SubscriberId},
     link::ConnectionState,
     presence::PresenceChange,
@@ -94,7 +94,10 @@ typed! {
     /// Every message of ours up to this place is settled; dereferences to its [`LocalId`]. The newest counts: a slow
     /// subscriber may miss those before it.
     Acked(Acked, Event::Acked { through } => through, LocalId);
-    /// A message of ours was put aside; dereferences to [`Rejection`].
+    /// Messages of ours have come further: on disk, handed to a link, settled. Dereferences to [`Progress`]. The newest
+    /// counts; with [`MessageRejected`] it tells each message's course.
+    ProgressMade(Progress, Event::Progress(progress) => progress, Progress);
+    /// A message of ours ended other than by an ack; dereferences to [`Rejection`].
     MessageRejected(Notice, Event::Rejected(rejection) => rejection, Rejection);
     /// The connection's state changed; dereferences to [`ConnectionState`]. The newest counts.
     ConnectionStateChanged(Connection, Event::Connection(state) => state, ConnectionState);
@@ -122,6 +125,7 @@ impl FromEvent for ClientEvent {
         Kind::Channel,
         Kind::Notice,
         Kind::Acked,
+        Kind::Progress,
         Kind::Connection,
         Kind::Metrics,
         Kind::Presence,

@@ -12,7 +12,7 @@ use actix::prelude::*;
 use actix_realtime_core::{
     auth::Token,
     config::Config,
-    event::Event,
+    event::{Event, Rejection},
     link::{DisconnectReason, EndReason, FailReason, LinkPolicy, Output},
     metrics::Metrics,
     report::Observation,
@@ -411,6 +411,9 @@ impl Handler<StoreNews> for Supervisor {
         failpoint!("supervisor.StoreNews");
         match news {
             StoreNews::Failed(error) => self.policy.fail(FailReason::Store(error.as_ref().to_owned())),
+            StoreNews::Poisoned(Rejection { id, code, .. }) => {
+                self.policy.fail(FailReason::Poisoned { id, code });
+            }
             StoreNews::Drained => self.drained(0),
             StoreNews::Closed { remaining, in_order } => return self.end(remaining, in_order, ctx),
         }

@@ -25,6 +25,7 @@ mod secrets;
 mod sending;
 mod storing;
 mod supervision;
+mod taking_back;
 mod typing;
 
 use std::{fmt::Debug, future::Future, time::Duration};

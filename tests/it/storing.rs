@@ -25,6 +25,8 @@ struct Fails {
     opening: Arc<AtomicBool>,
     commit: Arc<AtomicBool>,
     look_up: Arc<AtomicBool>,
+    /// It is found damaged at the next opening.
+    damaged: Arc<AtomicBool>,
 }
 
 impl Store for Fails {
@@ -32,6 +34,11 @@ impl Store for Fails {
         value(self.store.close());
         if self.opening.swap(false, Ordering::SeqCst) {
             return Err(StoreError::Io(io::ErrorKind::Other.into()));
+        }
+        if self.damaged.swap(false, Ordering::SeqCst) {
+            self.store = MemoryStore::new();
+            let opened = self.store.open(fresh)?;
+            return Ok(Opened { set_aside: Some("outbox.redb.damaged-1".into()), ..opened });
         }
         self.store.open(fresh)
     }
@@ -95,6 +102,26 @@ fn a_rejection_that_nobody_heard_is_told_at_the_next_start_though_everything_is_
     });
 }
 
+#[test]
+fn an_ack_of_a_store_that_was_set_aside_is_unknown_and_never_another_message_s() {
+    run(|| async {
+        let (server, store) = (ScriptedServer::new(), Fails::default());
+        let client = value(builder(&server).store(store.clone()).start_local(1));
+        connected(&client).await;
+        server.hold_acks(true);
+        let old = value(client.send(message("n", 1)).await);
+        store.damaged.store(true, Ordering::SeqCst);
+        store.commit.store(true, Ordering::SeqCst);
+        let new = value(client.send(message("n", 2)).await);
+        assert!(new.id() > old.id());
+        server.hold_acks(false);
+        value(new.acked().await);
+        let unknown = AckError::SetAside { verdict: Verdict::OutcomeUnknown, code: "store_set_aside".into() };
+        assert_eq!(old.acked().await, Err(unknown));
+        assert_eq!(client.status(old.id().expect("it is stored")).await, None);
+    });
+}
+
 /// A client that was shut down while messages 1 to 3 waited.
 async fn left_over(server: &ScriptedServer) -> Fails {
     let store = MemoryStore::new();
@@ -154,7 +181,7 @@ fn an_outbox_that_is_rebuilt_still_knows_what_was_settled_and_what_waits() {
         server.refuse_links(Some(OpenError::Connect(io::ErrorKind::ConnectionRefused)));
         server.cut(LinkEnd::Eof);
         value(client.send(message("n", 2)).await);
-        for site in ["outbox.WaitFor", "outbox.AwaitSettled", "outbox.CountPending"] {
+        for site in ["inquiry.WaitFor", "inquiry.AwaitSettled", "inquiry.CountPending"] {
             tokio::time::sleep(Duration::from_secs(100)).await;
             let mut planted = true;
             failpoints::set(move |hit| {
@@ -163,11 +190,11 @@ fn an_outbox_that_is_rebuilt_still_knows_what_was_settled_and_what_waits() {
                 }
             });
             match site {
-                "outbox.WaitFor" => {
+                "inquiry.WaitFor" => {
                     let wait = tokio::time::timeout(Duration::from_secs(3600), settled.acked()).await;
                     assert_eq!(wait, Ok(Ok(())));
                 }
-                "outbox.AwaitSettled" => {
+                "inquiry.AwaitSettled" => {
                     let flush = tokio::time::timeout(Duration::from_secs(3600), client.flush()).await;
                     assert!(flush.is_err(), "the second message waits");
                 }

@@ -65,6 +65,18 @@ pub enum Overflow {
     Wait,
 }
 
+/// What the client does when a message has to be put in quarantine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Poison {
+    /// It goes on with the next.
+    #[default]
+    Quarantine,
+    /// It hands out nothing more, and ends the link: `FailReason::Poisoned`, until it is told to connect. What was in
+    /// flight behind the message may have had its effect.
+    Stop,
+}
+
 /// A client's settings; made by [`Config::builder`].
 #[derive(Clone)]
 pub struct Config {
@@ -91,6 +103,7 @@ pub struct Config {
     pub(crate) outbox_messages: u64,
     pub(crate) outbox_bytes: u64,
     pub(crate) overflow: Overflow,
+    pub(crate) poison: Poison,
     pub(crate) max_unhandled: u32,
     pub(crate) max_unhandled_bytes: u64,
     pub(crate) commit_interval: Duration,
@@ -270,6 +283,7 @@ impl ConfigBuilder {
                 outbox_messages: DEFAULT_OUTBOX_MESSAGES,
                 outbox_bytes: DEFAULT_OUTBOX_BYTES,
                 overflow: Overflow::Reject,
+                poison: Poison::Quarantine,
                 max_unhandled: DEFAULT_MAX_UNHANDLED,
                 max_unhandled_bytes: DEFAULT_MAX_UNHANDLED_BYTES,
                 commit_interval: DEFAULT_COMMIT_INTERVAL,
@@ -315,6 +329,8 @@ impl ConfigBuilder {
         outbox_bytes: u64;
         /// What becomes of a message that the outbox has no room for. Default [`Overflow::Reject`].
         overflow: Overflow;
+        /// What happens when a message has to be put in quarantine. Default [`Poison::Quarantine`]: the next one goes.
+        poison: Poison;
         /// Most received events that the application may hold unhandled; beyond, nothing is read (D-9). Default
         /// 1,024; 1 to 65,536.
         max_unhandled: u32;

@@ -1,11 +1,16 @@
 //! A message before it is accepted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use actix_realtime_protocol::{Key, NameError, channel_name, encode, event_name, limits, nesting_exceeds};
+use actix_realtime_protocol::{
+    Frame, Key, Limits, NameError, channel_name, decode, encode, event_name, limits, nesting_exceeds,
+};
 use serde::Serialize;
 
-use crate::delivery::Delivery;
+use crate::{
+    delivery::Delivery,
+    store::{LocalId, Row},
+};
 
 /// Room for a payload in bytes, so that most are written without being moved.
 const USUAL_PAYLOAD: usize = 300;
@@ -14,7 +19,7 @@ const USUAL_PAYLOAD: usize = 300;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft(Arc<Parts>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Parts {
     /// The event, and the payload behind it.
     text: String,
@@ -24,6 +29,9 @@ struct Parts {
     chosen_key: bool,
     delivery: Option<Delivery>,
     latest_key: Option<Box<str>>,
+    ttl_ms: Option<u64>,
+    coalesce: Option<Box<str>>,
+    in_place_of: Option<LocalId>,
 }
 
 impl Draft {
@@ -36,15 +44,40 @@ impl Draft {
         text.extend_from_slice(event.as_bytes());
         serde_json::to_writer(&mut text, payload).map_err(|error| DraftError::Payload(error.to_string()))?;
         let text = String::from_utf8(text).map_err(|error| DraftError::Payload(error.to_string()))?;
-        Ok(Self(Arc::new(Parts {
-            text,
-            event_len: event.len(),
-            channel: None,
-            key: None,
-            chosen_key: false,
-            delivery: None,
-            latest_key: None,
+        Ok(Self(Arc::new(Parts { text, event_len: event.len(), ..Parts::default() })))
+    }
+
+    /// The message of a row, as it was when it was accepted, but for its stamp; None where that is no message. With
+    /// `keeps_key` it is the same message as the row's.
+    #[must_use]
+    pub fn of_row(row: &Row, keeps_key: bool) -> Option<Self> {
+        let text = format!("{{\"type\":\"event\"{}", row.body);
+        let bounds = Limits { max_frame: text.len(), ..Limits::default() };
+        let Ok(Frame::Event(event)) = decode(&text, &bounds) else { return None };
+        let payload = event.payload.map_or("null", |payload| payload.get());
+        let key = event.key.filter(|_| keeps_key).and_then(|key| Key::new(&key).ok());
+        Some(Self(Arc::new(Parts {
+            text: [&*event.event, payload].concat(),
+            event_len: event.event.len(),
+            channel: event.channel.map(|channel| (*channel).into()),
+            chosen_key: row.chosen_key && key.is_some(),
+            key,
+            ttl_ms: event.ttl_ms,
+            ..Parts::default()
         })))
+    }
+
+    /// Sends it in place of this message, which is in quarantine and leaves it.
+    #[must_use]
+    pub fn in_place_of(mut self, id: LocalId) -> Self {
+        self.parts().in_place_of = Some(id);
+        self
+    }
+
+    /// See [`in_place_of`](Self::in_place_of).
+    #[must_use]
+    pub fn in_place_of_ref(&self) -> Option<LocalId> {
+        self.0.in_place_of
     }
 
     /// Sends it to this channel (C-1).
@@ -97,6 +130,33 @@ impl Draft {
         self
     }
 
+    /// How long it is worth sending, from its acceptance on; less than a millisecond counts as one (D-11).
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(limits::MAX_SEQ);
+        self.parts().ttl_ms = Some(ttl_ms.clamp(1, limits::MAX_SEQ));
+        self
+    }
+
+    /// See [`ttl`](Self::ttl).
+    #[must_use]
+    pub fn ttl_ref(&self) -> Option<Duration> {
+        self.0.ttl_ms.map(Duration::from_millis)
+    }
+
+    /// Takes the place of a message under the same coalescing key that is not sent yet (D-11).
+    #[must_use]
+    pub fn coalesce(mut self, key: &str) -> Self {
+        self.parts().coalesce = Some(key.into());
+        self
+    }
+
+    /// See [`coalesce`](Self::coalesce).
+    #[must_use]
+    pub fn coalesce_ref(&self) -> Option<&str> {
+        self.0.coalesce.as_deref()
+    }
+
     /// Gives it a key if it has none yet.
     pub fn assign_key(&mut self, make: impl FnOnce() -> Key) {
         if self.0.key.is_none() {
@@ -146,7 +206,8 @@ impl Draft {
     pub fn write_body(&self, out: &mut String, timestamp: &str) {
         let Some(key) = self.key_ref() else { return };
         let (event, channel, payload) = (self.event(), self.0.channel.as_deref(), self.payload());
-        let body = encode::EventBody { key, event, channel, ttl_ms: None, timestamp, payload };
+        let ttl_ms = self.0.ttl_ms;
+        let body = encode::EventBody { key, event, channel, ttl_ms, timestamp, payload };
         encode::event_body(out, &body);
     }
 }
@@ -196,6 +257,21 @@ mod tests {
         let check = |depth| Draft::new("e", &nested(depth)).unwrap().check();
         assert_eq!(check(limits::MAX_NESTING), Ok(()));
         assert_eq!(check(limits::MAX_NESTING + 1), Err(DraftError::TooDeep { limit: limits::MAX_NESTING }));
+    }
+
+    #[test]
+    fn a_message_comes_out_of_its_row_as_it_went_in_with_its_key_or_without() {
+        let key = Key::new("order-1").unwrap();
+        let draft = Draft::new("a \"quoted\" name", &serde_json::json!({"a": [1, "é"]})).unwrap();
+        let draft = draft.channel("c\"h").key(key.clone()).ttl(Duration::from_secs(5));
+        let mut body = String::new();
+        draft.write_body(&mut body, "2026-01-01T00:00:00.000Z");
+        let row = Row { id: LocalId(1), body: body.into(), chosen_key: true };
+        assert_eq!(Draft::of_row(&row, true), Some(draft.clone()));
+        let other = Draft::of_row(&row, false).unwrap();
+        assert_eq!((other.key_ref(), other.has_chosen_key()), (None, false));
+        assert_eq!(other.key(key), draft);
+        assert_eq!(Draft::of_row(&Row { body: "}".into(), ..row }, true), None);
     }
 
     #[test]

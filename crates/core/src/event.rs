@@ -73,7 +73,8 @@ pub enum GapReason {
     NotResumable,
 }
 
-/// A message of ours that ended other than by an ack. It is kept aside in the store.
+/// A message of ours that ended other than by an ack. Whether it is in quarantine tells
+/// [`Verdict::is_quarantined`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Its place.
@@ -82,6 +83,18 @@ pub struct Rejection {
     pub verdict: Verdict,
     /// The server's code, or one of ours.
     pub code: String,
+}
+
+/// How far messages of ours have come, as places: all up to one are at least so far, but for those that ended otherwise,
+/// of which a [`Rejection`] tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last one that is on disk.
+    pub accepted: LocalId,
+    /// The last one that may have been handed to a link.
+    pub sent: LocalId,
+    /// The last one that is settled.
+    pub acked: LocalId,
 }
 
 /// Everything that can happen to an application. The numbered ones come in order, and wait for a slow subscriber.
@@ -97,7 +110,9 @@ pub enum Event {
         /// The place of the last one.
         through: LocalId,
     },
-    /// A message of ours was refused, or its outcome is unknown.
+    /// Messages of ours have come further.
+    Progress(Progress),
+    /// A message of ours ended other than by an ack: refused, expired, taken back, its outcome unknown.
     Rejected(Rejection),
     /// The server lost messages that it had acked (S-4): their numbers.
     OutboundLost {
@@ -170,6 +185,7 @@ impl Event {
         !matches!(
             self,
             Self::Connection(_)
+                | Self::Progress(_)
                 | Self::Metrics(_)
                 | Self::PresenceChanged(_)
                 | Self::TypingChanged(_)

@@ -57,6 +57,8 @@ pub enum Kind {
     Notice,
     /// [`Event::Acked`].
     Acked,
+    /// [`Event::Progress`].
+    Progress,
     /// [`Event::Connection`].
     Connection,
     /// [`Event::Metrics`].
@@ -84,6 +86,7 @@ impl Kind {
             | Event::StoreFailing { .. }
             | Event::InboxRefused { .. } => Self::Notice,
             Event::Acked { .. } => Self::Acked,
+            Event::Progress(_) => Self::Progress,
             Event::Connection(_) => Self::Connection,
             Event::Metrics(_) => Self::Metrics,
             Event::PresenceChanged(_) => Self::Presence,
@@ -95,7 +98,13 @@ impl Kind {
     const fn is_latest(self) -> bool {
         matches!(
             self,
-            Self::Acked | Self::Connection | Self::Metrics | Self::Presence | Self::Typing | Self::Receipts
+            Self::Acked
+                | Self::Progress
+                | Self::Connection
+                | Self::Metrics
+                | Self::Presence
+                | Self::Typing
+                | Self::Receipts
         )
     }
 }

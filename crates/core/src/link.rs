@@ -16,6 +16,7 @@ use crate::{
     auth::AuthError,
     config::{Config, MIN_RETRY_DELAY},
     retry::{MAX_HINT, Retry},
+    store::LocalId,
     transport::{LinkEnd, OpenError},
 };
 
@@ -155,6 +156,14 @@ pub enum FailReason {
         actor: String,
         /// Its panic's message, cut at 256 bytes.
         message: String,
+    },
+    /// A message was put in quarantine, and the client was told to stop then (`Poison::Stop`).
+    #[error("message {id} was put in quarantine: {code}")]
+    Poisoned {
+        /// Its place.
+        id: LocalId,
+        /// The server's code, or one of ours.
+        code: String,
     },
     /// The store cannot be opened, and trying again cannot help.
     #[error("the store cannot be opened: {0}")]

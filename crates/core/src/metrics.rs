@@ -52,6 +52,12 @@ counters! {
     acked,
     /// Messages put aside: rejected, too large for the server, outcome unknown.
     set_aside,
+    /// Messages that expired before they were sent.
+    expired,
+    /// Messages that the application took back before they were sent.
+    cancelled,
+    /// Messages that a newer one took the place of before they were sent.
+    replaced,
     /// Acks for what was settled already.
     duplicate_acks,
     /// Events given to the application.

@@ -127,6 +127,16 @@ pub fn body_key(body: &str) -> Option<&str> {
     body.strip_prefix(BODY_KEY)?.split('"').next()
 }
 
+/// How long a body that [`event_body`] made is worth delivering, in milliseconds, and its stamp; None for one without
+/// such a time.
+#[must_use]
+pub fn body_ttl(body: &str) -> Option<(u64, &str)> {
+    // No name in front of the payload can hold a quote that is not escaped.
+    let (head, _) = body.split_once(",\"payload\":")?;
+    let (ttl_ms, rest) = head.split_once(",\"ttl_ms\":")?.1.split_once(",\"timestamp\":\"")?;
+    Some((ttl_ms.parse().ok()?, rest.strip_suffix('"')?))
+}
+
 /// What a server relays of an event: everything but the number and position of the session that it goes to (C-5).
 #[derive(Clone, Copy, Debug)]
 pub struct RelayBody<'a> {

@@ -430,3 +430,27 @@ fn a_key_of_random_bits_is_a_version_4_uuid() {
     assert_eq!(&key.as_str()[14..15], "4");
     assert!(Key::new(key.as_str()).is_ok());
 }
+
+#[test]
+fn the_time_to_live_of_a_body_is_found_and_not_mistaken_for_what_a_name_or_a_payload_says() {
+    let key = Key::new("k").unwrap();
+    let body = |event: &str, ttl_ms, payload: &str| {
+        let mut out = String::new();
+        let channel = Some(r#"x,"ttl_ms":9,"timestamp":"#);
+        let timestamp = "2026-01-01T00:00:00.000Z";
+        encode::event_body(
+            &mut out,
+            &encode::EventBody { key: &key, event, channel, ttl_ms, timestamp, payload },
+        );
+        out
+    };
+    let hostile = r#"e,"payload":,"ttl_ms":7,"timestamp":"t""#;
+    let inside = r#"{"a":1,"ttl_ms":8,"timestamp":"t","payload":2}"#;
+    for event in ["e", hostile] {
+        assert_eq!(
+            encode::body_ttl(&body(event, Some(1500), inside)),
+            Some((1500, "2026-01-01T00:00:00.000Z"))
+        );
+        assert_eq!(encode::body_ttl(&body(event, None, inside)), None);
+    }
+}

@@ -24,7 +24,7 @@ impl Transport for MemoryTransport {
     fn open(&self, request: OpenRequest) -> LocalBoxFuture<Result<Link, OpenError>> {
         let server = self.0.clone();
         Box::pin(async move {
-            let wire = server.accept(&request)?;
+            let wire = server.link(&request)?;
             Ok(Link {
                 writer: Box::new(Writer { wire: wire.clone(), server }),
                 events: Box::pin(Events(wire)),

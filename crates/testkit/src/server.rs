@@ -224,6 +224,11 @@ impl ScriptedServer {
         self.state().rejects.insert(event.to_owned(), code.to_owned());
     }
 
+    /// Takes messages of this event again.
+    pub fn accept(&self, event: &str) {
+        self.state().rejects.remove(event);
+    }
+
     /// Takes messages without acking them, until it is told to no more; then one ack tells of all of them.
     pub fn hold_acks(&self, hold: bool) {
         let mut state = self.state();
@@ -282,7 +287,7 @@ impl ScriptedServer {
         !self.state().silent
     }
 
-    pub(crate) fn accept(&self, request: &OpenRequest) -> Result<Wire, OpenError> {
+    pub(crate) fn link(&self, request: &OpenRequest) -> Result<Wire, OpenError> {
         let mut state = self.state();
         if let Some(error) = &state.refuse {
             return Err(error.clone());

@@ -88,6 +88,11 @@ impl<R> Bounds<R> {
         self.collecting.push_back(entry);
     }
 
+    /// Every message that is in no commit.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry<R>> {
+        self.collecting.iter().chain(&self.waiting)
+    }
+
     /// The next batch for a commit.
     pub(super) fn take_batch(&mut self) -> Vec<Entry<R>> {
         let count = self.collecting.len().min(MAX_BATCH);

@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use actix_realtime_protocol::Key;
 
 use super::{
-    Circumstances, Course, Entry, KeyAtMark, Outbox, Output, PendingAnswer, Purpose, ReadFor, State, Stored,
-    Wants, inbox::Arrived, mark_to_look_up, reconcile,
+    Cancellation, Circumstances, Course, Entry, KeyAtMark, Outbox, Output, PendingAnswer, Purpose, ReadFor,
+    State, Stored, Wants, inbox::Arrived, mark_to_look_up, reconcile,
 };
 use crate::{
-    event::Event,
-    store::{Commit, Committed, LocalId, Row, Settle, StoreError, Untold},
+    event::{Event, Rejection},
+    link::FailReason,
+    store::{Commit, Committed, LocalId, Row, Settle, StoreError, Untold, Verdict},
 };
 
 /// Most notices that are remembered for an application that does not listen.
@@ -18,7 +19,7 @@ const MAX_UNTOLD: usize = 64;
 
 /// A commit that the store is carrying out, and what depends on it.
 #[derive(Debug)]
-pub(super) struct InFlight<R> {
+pub(super) struct InFlight<R, W> {
     pub(super) commit: Arc<Commit>,
     pub(super) entries: Vec<Entry<R>>,
     pub(super) first: LocalId,
@@ -29,9 +30,13 @@ pub(super) struct InFlight<R> {
     /// What the server said about us, which is true whatever becomes of this commit or the link.
     pub(super) said: Option<PendingAnswer>,
     pub(super) events: Vec<Event>,
+    /// What is answered to those who want messages back, once it is true on disk.
+    pub(super) cancels: Vec<(LocalId, W, Cancellation)>,
+    /// Messages in quarantine that go with it, and who wants that.
+    pub(super) purged: Vec<(Vec<LocalId>, W)>,
 }
 
-impl<R> InFlight<R> {
+impl<R, W> InFlight<R, W> {
     pub(super) fn puts_aside(&self, id: LocalId) -> bool {
         self.commit.settle.iter().any(|settle| settle.id == id)
     }
@@ -41,6 +46,7 @@ impl<R> InFlight<R> {
         let commit = Arc::make_mut(&mut self.commit);
         (commit.retire, commit.settle) = (None, Vec::new());
         (self.cursor, self.said) = (false, None);
+        self.cancels.iter_mut().for_each(|(_, _, answer)| *answer = Cancellation::Unknown);
     }
 
     pub(super) fn void_its_link(&mut self) {
@@ -66,8 +72,12 @@ impl<R, W> Outbox<R, W> {
             }
         } else {
             let due = self.flush_at.is_some_and(|at| now >= at);
-            let soon = !self.wants.settle.is_empty() || !self.wants.channels.is_empty();
-            let soon = soon || self.inbox.is_urgent(now);
+            let soon = !self.wants.settle.is_empty()
+                || !self.wants.channels.is_empty()
+                || !self.cancels.is_empty()
+                || !self.cancelled.is_empty()
+                || !self.purges.is_empty()
+                || self.inbox.is_urgent(now);
             if self.bounds.collecting_len() == 0 && !due && !soon {
                 return;
             }
@@ -104,7 +114,8 @@ impl<R, W> Outbox<R, W> {
         None
     }
 
-    fn commit_answer(&mut self, pending: PendingAnswer, key: &KeyAtMark) -> InFlight<R> {
+    fn commit_answer(&mut self, pending: PendingAnswer, key: &KeyAtMark) -> InFlight<R, W> {
+        let cancels = self.decide_cancels();
         let waiting = self.stored();
         let around = Circumstances {
             endpoint: &self.endpoint,
@@ -126,6 +137,9 @@ impl<R, W> Outbox<R, W> {
         let news: Vec<_> = decision.settle.into_iter().filter(|settle| !self.is_aside(settle.id)).collect();
         let mut settle = std::mem::take(&mut self.wants.settle);
         settle.extend(news);
+        if decision.course == Course::Proceed {
+            settle.extend(self.decide_cancelling());
+        }
         self.watch_ends(&settle);
         let (first, mut events) = (self.meta.numbering.next(), decision.events);
         if let Some(through) = decision.retire {
@@ -148,13 +162,19 @@ impl<R, W> Outbox<R, W> {
             reconciled: Some((pending.generation, decision.course)),
             said: Some(pending).filter(|pending| pending.answer.outlives_its_link()),
             events,
+            cancels,
+            purged: Vec::new(),
         }
     }
 
-    fn commit_wants(&mut self, now: Instant) -> InFlight<R> {
+    fn commit_wants(&mut self, now: Instant) -> InFlight<R, W> {
         // First: it keeps how everything was before.
         let (inbox, arrived) = self.take_arrived(now);
+        let cancels = self.decide_cancels();
         let entries = self.bounds.take_batch();
+        let purged = std::mem::take(&mut self.purges);
+        let replaced = entries.iter().filter_map(|entry| entry.draft.in_place_of_ref());
+        let purge: Vec<_> = purged.iter().flat_map(|(ids, _)| ids).copied().chain(replaced).collect();
         let ids = self.meta.numbering.assign(entries.len() as u64, self.live.is_some());
         let append = entries
             .iter()
@@ -169,6 +189,7 @@ impl<R, W> Outbox<R, W> {
         self.wants.answer = answer;
         if let Some(through) = retire {
             self.meta.numbering.retire(through);
+            self.meta.cancelling = self.meta.cancelling.split_off(&self.meta.numbering.head());
         }
         self.watch_ends(&settle);
         let moved = cursor.is_some();
@@ -183,14 +204,7 @@ impl<R, W> Outbox<R, W> {
             }
         }
         InFlight {
-            commit: Arc::new(Commit {
-                append,
-                retire,
-                settle,
-                inbox,
-                purge: Vec::new(),
-                meta: self.meta.clone(),
-            }),
+            commit: Arc::new(Commit { append, retire, settle, inbox, purge, meta: self.meta.clone() }),
             entries,
             first: ids.start,
             cursor: moved,
@@ -199,6 +213,8 @@ impl<R, W> Outbox<R, W> {
             reconciled: None,
             said: None,
             events: Vec::new(),
+            cancels,
+            purged,
         }
     }
 
@@ -213,14 +229,14 @@ impl<R, W> Outbox<R, W> {
         match result {
             Ok(committed) => {
                 if let Some(done) = self.in_flight.take() {
-                    self.tell(done, &committed.duplicates);
+                    self.tell(done, &committed.duplicates, now);
                 }
                 self.bounds.set_stored_bytes(committed.stored_bytes);
                 self.forgotten = committed.forgotten;
                 self.bounds.admit_waiting(self.stored());
                 self.answer_prepare();
                 self.begin_commit(now);
-                self.serve_pull();
+                self.serve_pull(now);
             }
             Err(StoreError::Inbox { reason }) => self.inbox_refused(&reason, now),
             Err(error) => self.store_failed(&error),
@@ -228,9 +244,20 @@ impl<R, W> Outbox<R, W> {
     }
 
     /// Everything that may be said once a commit is durable (D-1).
-    pub(super) fn tell(&mut self, done: InFlight<R>, duplicates: &[(LocalId, LocalId)]) {
-        let InFlight { commit, entries, first, cursor, channels, arrived, reconciled, said: _, events } =
-            done;
+    pub(super) fn tell(&mut self, done: InFlight<R, W>, duplicates: &[(LocalId, LocalId)], now: Instant) {
+        let InFlight {
+            commit,
+            entries,
+            first,
+            cursor,
+            channels,
+            arrived,
+            reconciled,
+            said: _,
+            events,
+            cancels,
+            purged,
+        } = done;
         let commit = Arc::unwrap_or_clone(commit);
         let head = self.meta.numbering.head();
         let aside: BTreeSet<_> = commit.settle.iter().map(|settle| settle.id).collect();
@@ -240,9 +267,14 @@ impl<R, W> Outbox<R, W> {
         }
         self.tail.remove(&aside);
         self.tail.retire(head);
-        self.holes.extend(aside.into_iter().chain(twins));
+        self.holes.extend(aside.into_iter().chain(twins.iter().copied()));
         self.holes = self.holes.split_off(&head);
         self.committed_next = self.meta.numbering.next();
+        for (entry, id) in entries.iter().zip(first.0..).filter(|(_, id)| !twins.contains(&LocalId(*id))) {
+            if let Some(older) = self.unsent.accept(LocalId(id), &entry.draft, now) {
+                self.put_unsent_aside(older, Verdict::Replaced);
+            }
+        }
         let replies: Vec<_> = entries
             .into_iter()
             .zip(first.0..)
@@ -259,16 +291,25 @@ impl<R, W> Outbox<R, W> {
         if !replies.is_empty() {
             self.outputs.push_back(Output::Replies(replies));
         }
+        commit.purge.iter().for_each(|id| self.untold_ends.told(*id));
+        self.tell_purged(purged);
+        let mut poison = None;
         for settle in commit.settle {
-            self.tell_aside(settle);
+            let stops = self.stops_over(settle.verdict);
+            let rejection = self.tell_aside(settle);
+            poison = poison.or_else(|| stops.then_some(rejection));
         }
+        self.outputs.extend(cancels.into_iter().map(|(_, waiter, answer)| Output::Cancel(waiter, answer)));
         for event in events {
             if let Event::Acked { through } = event {
                 self.end_waiters(through);
             }
             self.outputs.push_back(Output::Event(event));
         }
-        if let Some((generation, course)) = reconciled {
+        if let Some((generation, mut course)) = reconciled {
+            if let (Course::Proceed, Some(Rejection { id, code, .. })) = (&course, poison.clone()) {
+                course = Course::Stop(FailReason::Poisoned { id, code });
+            }
             self.live = (course == Course::Proceed).then_some(generation);
             self.outputs.push_back(Output::Reconciled { generation, course });
         }
@@ -279,5 +320,8 @@ impl<R, W> Outbox<R, W> {
             self.outputs.push_back(Output::ChannelsCommitted(commit.meta.channels));
         }
         self.show_arrived(arrived);
+        if let Some(poison) = poison {
+            self.stop_over(poison);
+        }
     }
 }

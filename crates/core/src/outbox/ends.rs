@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{EndingsFor, Outbox, Outcome, Output, State, types::Why};
+use super::{EndingsFor, Outbox, Outcome, Output, State, types::Question, types::Why};
 use crate::{
     event::{Event, Rejection},
     store::{Ending, LocalId, Settle, StoreError, Verdict},
@@ -13,7 +13,7 @@ impl<R, W> Outbox<R, W> {
     pub fn handle_wait(&mut self, id: LocalId, waiter: W) {
         if !matches!(self.state, State::Ready) {
             // What waits, and what was settled, is known once the store is read.
-            self.unanswered.push((id, waiter));
+            self.unanswered.push(Question::End(id, waiter));
         } else if id < self.meta.numbering.first() || id >= self.meta.numbering.next() {
             // Of a store that was set aside: this one never had it.
             self.outputs.push_back(Output::Ended(waiter, gone()));
@@ -36,7 +36,8 @@ impl<R, W> Outbox<R, W> {
                 match purpose.0 {
                     // Asked again once the store is open.
                     Why::Retell => {}
-                    Why::End(id, waiter) => self.unanswered.push((id, waiter)),
+                    Why::End(id, waiter) => self.unanswered.push(Question::End(id, waiter)),
+                    Why::Status(id, waiter) => self.unanswered.push(Question::Status(id, waiter)),
                 }
                 return self.store_failed(&error);
             }
@@ -52,6 +53,10 @@ impl<R, W> Outbox<R, W> {
                 };
                 self.outputs.push_back(Output::Ended(waiter, outcome));
             }
+            Why::Status(id, waiter) => {
+                let ending = of(id);
+                self.tell_status(id, ending, waiter);
+            }
         }
     }
 
@@ -59,12 +64,20 @@ impl<R, W> Outbox<R, W> {
     pub(super) fn ask_again(&mut self, is_another: bool) {
         if is_another {
             let waiters = std::mem::take(&mut self.waiters).into_values().flatten();
-            let unanswered = std::mem::take(&mut self.unanswered).into_iter().map(|(_, waiter)| waiter);
-            self.outputs.extend(waiters.chain(unanswered).map(|waiter| Output::Ended(waiter, gone())));
+            self.outputs.extend(waiters.map(|waiter| Output::Ended(waiter, gone())));
         }
-        for (id, waiter) in std::mem::take(&mut self.unanswered) {
-            self.handle_wait(id, waiter);
+        for question in std::mem::take(&mut self.unanswered) {
+            match question {
+                Question::End(_, waiter) if is_another => {
+                    self.outputs.push_back(Output::Ended(waiter, gone()));
+                }
+                Question::End(id, waiter) => self.handle_wait(id, waiter),
+                Question::Status(id, waiter) => self.handle_status(id, waiter),
+                Question::StatusOfKey(key, waiter) => self.handle_status_of_key(key, waiter),
+                Question::List(from, messages, waiter) => self.handle_list(from, messages, waiter),
+            }
         }
+        self.ask_for_all_replaced();
     }
 
     /// Every message up to this place is settled. Committed lazily: until then a crash means a repeat, not a loss.
@@ -90,13 +103,21 @@ impl<R, W> Outbox<R, W> {
         }
     }
 
-    pub(super) fn tell_aside(&mut self, settle: Settle) {
+    pub(super) fn tell_aside(&mut self, settle: Settle) -> Rejection {
         let Settle { id, verdict, code } = settle;
-        self.counts.set_aside += 1;
+        *match verdict {
+            Verdict::Rejected | Verdict::OutcomeUnknown | Verdict::TooLarge => &mut self.counts.set_aside,
+            Verdict::Expired => &mut self.counts.expired,
+            Verdict::Cancelled => &mut self.counts.cancelled,
+            Verdict::Replaced => &mut self.counts.replaced,
+        } += 1;
+        self.unsent.forget(id);
         for waiter in self.waiters.remove(&id).into_iter().flatten() {
             self.outputs.push_back(Output::Ended(waiter, Outcome::SetAside { verdict, code: code.clone() }));
         }
-        self.outputs.push_back(Output::Event(Event::Rejected(Rejection { id, verdict, code })));
+        let rejection = Rejection { id, verdict, code };
+        self.outputs.push_back(Output::Event(Event::Rejected(rejection.clone())));
+        rejection
     }
 
     pub(super) fn end_waiters(&mut self, through: LocalId) {

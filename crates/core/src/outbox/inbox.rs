@@ -144,14 +144,25 @@ impl<R, W> Outbox<R, W> {
     /// The application's inbox refused the commit in flight: nothing of it happened. The rest of it goes on without
     /// what arrived, which is offered again later.
     pub(super) fn inbox_refused(&mut self, reason: &str, now: Instant) {
-        let Some(InFlight { commit, entries, cursor, channels, arrived: Some(arrived), .. }) =
-            self.in_flight.take()
+        let Some(InFlight {
+            commit,
+            entries,
+            cursor,
+            channels,
+            arrived: Some(arrived),
+            cancels,
+            mut purged,
+            ..
+        }) = self.in_flight.take()
         else {
             return;
         };
         let untold = std::mem::take(&mut self.meta.untold);
         self.meta = Meta { untold, ..arrived.before };
         self.restore_wants(Arc::unwrap_or_clone(commit), channels, cursor);
+        self.answer_later(cancels);
+        purged.append(&mut self.purges);
+        self.purges = purged;
         self.bounds.put_back(entries);
         self.inbox.put_back(arrived.items);
         self.inbox.retry_at = Some(now + RETRY_AFTER);

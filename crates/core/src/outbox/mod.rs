@@ -5,16 +5,21 @@
 //! session tells it what was settled, and it answers with pages of what to send.
 
 mod bounds;
+mod cancel;
 mod commit;
 mod ends;
+mod expiry;
 mod inbox;
 mod opening;
 mod pages;
+mod quarantine;
 mod reconcile;
+mod status;
 mod tail;
 #[cfg(test)]
 mod tests;
 mod types;
+mod unsent;
 mod untold;
 
 use std::{
@@ -29,12 +34,16 @@ pub use self::reconcile::{
     Answer, Circumstances, Course, Decision, KeyAtMark, Proto2Answer, mark_to_look_up, reconcile,
 };
 pub use self::types::{
-    EndingsFor, Entry, Facts, Outcome, Output, Page, Pull, ReadFor, Refusal, Refused, Reply, Stored,
+    Cancellation, EndingsFor, Entry, Facts, KeptFor, MessageStatus, Outcome, Output, Page, Pull, ReadFor,
+    Refusal, Refused, Reply, Stored,
 };
-use self::{bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose, untold::UntoldEnds};
+use self::{
+    bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose, types::Question,
+    unsent::Unsent, untold::UntoldEnds,
+};
 use crate::{
-    config::Config,
-    event::Event,
+    config::{Config, Poison},
+    event::{Event, Progress},
     metrics::Metrics,
     store::{Cursor, LocalId, Meta, Opened, Settle, StoreError},
 };
@@ -87,7 +96,7 @@ pub struct Outbox<R, W> {
     has_begun: bool,
     committed_next: LocalId,
     holes: BTreeSet<LocalId>,
-    in_flight: Option<InFlight<R>>,
+    in_flight: Option<InFlight<R, W>>,
     wants: Wants,
     inbox: Inbox,
     flush_at: Option<Instant>,
@@ -101,10 +110,23 @@ pub struct Outbox<R, W> {
     settled_through: LocalId,
     /// As in [`Opened::forgotten`].
     forgotten: LocalId,
+    unsent: Unsent,
+    /// Messages to take back, undecided, with whoever wants that.
+    cancels: Vec<(LocalId, W)>,
+    /// Messages to take back, decided, whose commit did not happen.
+    cancelled: Vec<(LocalId, W)>,
+    /// The wall clock, in seconds of Unix time, as it was told last.
+    wall: Option<(Instant, u64)>,
     untold_ends: UntoldEnds,
     waiters: BTreeMap<LocalId, Vec<W>>,
     /// Who asked for a message's end while the store could not tell.
-    unanswered: Vec<(LocalId, W)>,
+    unanswered: Vec<Question<W>>,
+    /// Messages that are to take the place of others, until those are known to be in quarantine.
+    replacements: BTreeMap<LocalId, Entry<R>>,
+    purges: Vec<(Vec<LocalId>, W)>,
+    poison: Poison,
+    /// What was told last.
+    progress: Option<Progress>,
     outputs: VecDeque<Output<R, W>>,
     counts: Metrics,
 }
@@ -141,9 +163,17 @@ impl<R, W> Outbox<R, W> {
             prepare: None,
             settled_through: LocalId(0),
             forgotten: LocalId(0),
+            unsent: Unsent::default(),
+            cancels: Vec::new(),
+            cancelled: Vec::new(),
+            wall: None,
             untold_ends: UntoldEnds::default(),
             waiters: BTreeMap::new(),
             unanswered: Vec::new(),
+            replacements: BTreeMap::new(),
+            purges: Vec::new(),
+            poison: config.poison,
+            progress: None,
             outputs: VecDeque::from([Output::Open]),
             counts: Metrics::default(),
         }
@@ -159,8 +189,10 @@ impl<R, W> Outbox<R, W> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // A commit under way, or an answer that waits for a key, takes along what is due.
         let busy = self.in_flight.is_some() || self.wants.answer.is_some();
+        let ready = matches!(self.state, State::Ready);
+        let expiry = self.unsent.next_due().filter(|_| ready);
         let due = [self.flush_at, self.inbox.retry_at()].into_iter().flatten().min();
-        due.filter(|_| !busy && matches!(self.state, State::Ready))
+        due.filter(|_| !busy && ready).into_iter().chain(expiry).min()
     }
 
     /// The counters since the last call, and the gauges.
@@ -220,8 +252,15 @@ impl<R, W> Outbox<R, W> {
 
     fn wants_nothing(&self) -> bool {
         let Wants { retire, settle, cursor, channels, answer } = &self.wants;
-        let nothing = retire.is_none() && settle.is_empty() && cursor.is_none() && channels.is_empty();
-        nothing && answer.is_none() && !self.inbox.wants_commit()
+        retire.is_none()
+            && settle.is_empty()
+            && cursor.is_none()
+            && channels.is_empty()
+            && answer.is_none()
+            && self.cancels.is_empty()
+            && self.cancelled.is_empty()
+            && self.purges.is_empty()
+            && !self.inbox.wants_commit()
     }
 
     /// Messages to accept, in order.
@@ -235,11 +274,14 @@ impl<R, W> Outbox<R, W> {
         let waiting = self.stored();
         let mut refused = Vec::new();
         for entry in entries {
-            let verdict = match &refusal {
-                Some(refusal) => Some(entry.refuse(refusal.clone())),
-                None => self.bounds.admit(entry, waiting),
-            };
-            refused.extend(verdict);
+            refused.extend(match (&refusal, entry.draft.in_place_of_ref()) {
+                (Some(refusal), _) => Some(entry.refuse(refusal.clone())),
+                (None, Some(of)) => {
+                    self.look_up_replaced(entry, of);
+                    None
+                }
+                (None, None) => self.bounds.admit(entry, waiting),
+            });
         }
         self.give_back(refused);
         self.begin_commit(now);
@@ -250,6 +292,14 @@ impl<R, W> Outbox<R, W> {
             self.counts.refused += refused.len() as u64;
             self.outputs.push_back(Output::Replies(refused));
         }
+    }
+
+    /// Gives everything back that is in no commit.
+    fn give_all_back(&mut self, refusal: &Refusal) {
+        let mut refused = self.bounds.take_all(refusal);
+        let replacements = std::mem::take(&mut self.replacements).into_values();
+        refused.extend(replacements.map(|entry| entry.refuse(refusal.clone())));
+        self.give_back(refused);
     }
 
     /// The session has a link, and needs to know where it stands.
@@ -284,6 +334,7 @@ impl<R, W> Outbox<R, W> {
         now: Instant,
     ) {
         self.live = None;
+        self.wall = Some((now, unix_seconds));
         self.wants.answer =
             Some(PendingAnswer { generation, answer, key: None, new_incarnation, unix_seconds });
         self.begin_commit(now);
@@ -308,6 +359,10 @@ impl<R, W> Outbox<R, W> {
     /// A message is to be put aside, durably and soon.
     pub fn handle_set_aside(&mut self, settle: Settle, now: Instant) {
         if settle.id >= self.meta.numbering.head() && !self.is_aside(settle.id) {
+            if self.stops_over(settle.verdict) {
+                // At once: what is told once it is on disk must not have been overtaken meanwhile.
+                (self.live, self.pull) = (None, None);
+            }
             self.wants.settle.push(settle);
             self.begin_commit(now);
         }
@@ -354,14 +409,14 @@ impl<R, W> Outbox<R, W> {
     /// The client shuts down: what is not in a commit yet is refused, what is settled is committed at once.
     pub fn handle_close(&mut self, now: Instant) {
         self.closing = true;
-        let refused = self.bounds.take_all(&Refusal::Closed);
-        self.give_back(refused);
+        self.give_all_back(&Refusal::Closed);
         self.flush_at = self.flush_at.and(Some(now));
         self.begin_commit(now);
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.expire_due(now);
         self.begin_commit(now);
     }
 

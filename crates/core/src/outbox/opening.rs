@@ -38,18 +38,16 @@ impl<R, W> Outbox<R, W> {
         if !matches!(self.state, State::Opening { failing: Some(_) }) {
             self.outputs.push_back(Output::Event(Event::StoreFailing { error: text.clone() }));
         }
-        let refused = self.bounds.take_all(&Refusal::Store(text.clone()));
-        self.give_back(refused);
+        self.give_all_back(&Refusal::Store(text.clone()));
         self.state = State::Opening { failing: Some(text) };
         self.outputs.push_back(Output::Open);
     }
 
     fn give_up(&mut self, text: Arc<str>) {
         let refusal = Refusal::Store(text.clone());
-        let mut refused = self.bounds.take_all(&refusal);
+        self.give_all_back(&refusal);
         let uncertain = self.in_flight.take().map(|commit| commit.entries).unwrap_or_default();
-        refused.extend(uncertain.into_iter().map(|entry| entry.refuse(Refusal::Unknown)));
-        self.give_back(refused);
+        self.give_back(uncertain.into_iter().map(|entry| entry.refuse(Refusal::Unknown)).collect());
         self.state = State::Closed(refusal);
         self.outputs.push_back(Output::Failed(text));
     }
@@ -91,13 +89,15 @@ impl<R, W> Outbox<R, W> {
             self.flush_at = Some(now);
         }
         self.opened_at = unix_seconds;
+        self.wall = Some((now, unix_seconds));
+        self.unsent.begin(self.meta.numbering.next());
         self.forgotten = opened.forgotten;
         self.holes = opened.holes.into_iter().collect();
         self.committed_next = self.meta.numbering.next();
         self.tail = Tail::new(super::TAIL_BYTES, self.committed_next);
         self.bounds.set_stored_bytes(opened.stored_bytes);
         if let Some(uncertain) = self.in_flight.take() {
-            self.resolve(uncertain);
+            self.resolve(uncertain, now);
         }
         if self.meta.endpoints.get(&self.endpoint) == Some(&Peer::Baseline) {
             self.meta.numbering.raise_floor(unix_seconds);
@@ -127,7 +127,9 @@ impl<R, W> Outbox<R, W> {
         expected == self.meta && commit.settle.iter().all(is_gone)
     }
 
-    fn resolve(&mut self, uncertain: InFlight<R>) {
+    fn resolve(&mut self, mut uncertain: InFlight<R, W>, now: Instant) {
+        // Nothing tells whether they are gone; that they go twice changes nothing.
+        self.purges.append(&mut uncertain.purged);
         if self.has_happened(&uncertain.commit) {
             let (missing, kept): (Vec<_>, Vec<_>) = uncertain
                 .entries
@@ -148,9 +150,10 @@ impl<R, W> Outbox<R, W> {
                 reconciled: uncertain.reconciled.map(|(generation, _)| (generation, Course::ResumeAnew)),
                 ..uncertain
             };
-            self.tell(rest, &[]);
+            self.tell(rest, &[], now);
             return;
         }
+        self.answer_later(uncertain.cancels);
         self.bounds.put_back(uncertain.entries);
         self.inbox.put_back(uncertain.arrived.map_or_else(Vec::new, |arrived| arrived.items));
         let commit = Arc::unwrap_or_clone(uncertain.commit);

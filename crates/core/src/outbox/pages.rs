@@ -7,10 +7,10 @@ use crate::store::{LocalId, Row, StoreError};
 
 impl<R, W> Outbox<R, W> {
     /// The session has room for messages.
-    pub fn handle_pull(&mut self, pull: Pull) {
+    pub fn handle_pull(&mut self, pull: Pull, now: Instant) {
         if self.live == Some(pull.generation) {
             self.pull = Some(pull);
-            self.serve_pull();
+            self.serve_pull(now);
         }
     }
 
@@ -33,23 +33,26 @@ impl<R, W> Outbox<R, W> {
                 }
                 self.begin_commit(now);
             }
-            Purpose::Page { pull, bound } if self.pull == Some(pull) => self.take_page(pull, bound, rows),
+            Purpose::Page { pull, bound } if self.pull == Some(pull) => {
+                self.take_page(pull, bound, rows, now)
+            }
             Purpose::Page { .. } => {}
         }
-        self.serve_pull();
+        self.serve_pull(now);
     }
 
-    fn take_page(&mut self, pull: Pull, bound: LocalId, mut rows: Vec<Row>) {
+    fn take_page(&mut self, pull: Pull, bound: LocalId, mut rows: Vec<Row>, now: Instant) {
         let read_through = rows.last().map_or(bound, |last| last.id.next().min(bound));
         rows.retain(|row| row.id < bound && !self.holes.contains(&row.id));
         if rows.is_empty() {
             self.pull = Some(Pull { from: read_through.max(pull.from), ..pull });
         } else {
-            self.hand_out(rows);
+            self.hand_out(rows, now);
         }
     }
 
-    pub(super) fn serve_pull(&mut self) {
+    pub(super) fn serve_pull(&mut self, now: Instant) {
+        self.expire_due(now);
         let Some(pull) = &mut self.pull else { return };
         if self.live != Some(pull.generation) || !matches!(self.state, State::Ready) {
             return;
@@ -58,10 +61,8 @@ impl<R, W> Outbox<R, W> {
         let pull = *pull;
         if self.tail.covers(pull.from) {
             let rows = self.tail.page(pull.from, pull.messages, pull.bytes);
-            if !rows.is_empty() {
-                self.hand_out(rows);
-            }
-        } else if !self.reading_page {
+            self.hand_out(rows, now);
+        } else if !self.reading_page && self.first_ending().is_none_or(|ending| ending > pull.from) {
             self.reading_page = true;
             let Pull { from, messages, bytes, .. } = pull;
             let purpose = ReadFor(Purpose::Page { pull, bound: self.committed_next });
@@ -69,11 +70,23 @@ impl<R, W> Outbox<R, W> {
         }
     }
 
-    fn hand_out(&mut self, rows: Vec<Row>) {
-        if let (Some(pull), Some(last)) = (self.pull.take(), rows.last()) {
+    fn hand_out(&mut self, rows: Vec<Row>, now: Instant) {
+        let found = !rows.is_empty();
+        let rows = self.before_what_ends(rows, now);
+        if let Some(last) = rows.last()
+            && let Some(pull) = self.pull.take()
+        {
             let next = last.id.next();
+            self.unsent.hand_out(last.id);
             let rows = rows.into_iter().map(|row| (self.meta.numbering.seq_of(row.id), row)).collect();
             self.outputs.push_back(Output::Page(Page { generation: pull.generation, rows, next }));
+        } else if let Some(ending) = self.first_ending().filter(|_| found)
+            && let Some(pull) = &mut self.pull
+        {
+            pull.from = pull.from.max(ending);
+        }
+        if !self.wants.settle.is_empty() {
+            self.begin_commit(now);
         }
     }
 }

@@ -8,9 +8,9 @@ use bytestring::ByteString;
 use super::Course;
 use crate::{
     draft::Draft,
-    event::Event,
+    event::{Event, Rejection},
     session::Items,
-    store::{Commit, Cursor, LocalId, Meta, Peer, Row, Verdict},
+    store::{Commit, Cursor, Exception, LocalId, Meta, Peer, Row, Verdict},
 };
 
 /// A message on its way in.
@@ -63,6 +63,8 @@ pub enum Refusal {
     Closed,
     /// It may be stored or not: sent again with its key, it has its effect once.
     Unknown,
+    /// The message that it was to take the place of is not in quarantine.
+    NotQuarantined,
 }
 
 /// A message that was not accepted, given back.
@@ -92,6 +94,23 @@ pub enum Outcome {
     },
     /// It has ended, so long ago that nobody knows any more how.
     Forgotten,
+}
+
+/// What became of the wish to take a message back (D-11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancellation {
+    /// It is taken back, durably: it was never handed to a link, and never will be.
+    Cancelled,
+    /// Only the next session can tell: an earlier run of the process accepted it, and may have handed it to a link. The
+    /// wish is stored; should it be too late, the message goes on.
+    Cancelling,
+    /// It was handed to a link, or has ended.
+    TooLate,
+    /// There is no such message in this store.
+    Unknown,
+    /// As many wishes are undecided as are kept.
+    TooMany,
 }
 
 /// The session's request for messages to send: answered once, as soon as there is one.
@@ -163,6 +182,27 @@ pub enum Output<R, W> {
     Replies(Vec<Reply<R>>),
     /// Answer one who waits for a message's end.
     Ended(W, Outcome),
+    /// Answer one who wants a message back.
+    Cancel(W, Cancellation),
+    /// Answer one who asks where a message stands; None where there is none.
+    Status(W, Option<(LocalId, MessageStatus)>),
+    /// Look a chosen key up; answer with `handle_found`.
+    Find(String, W),
+    /// Read exceptions; answer with `handle_exceptions`.
+    Exceptions {
+        /// From here on.
+        from: LocalId,
+        /// Most messages.
+        messages: usize,
+        /// What for; to be handed back with them.
+        purpose: KeptFor<W>,
+    },
+    /// Answer one who asks what is in quarantine.
+    Listed(W, Vec<Exception>),
+    /// Answer one who has purged messages: they are gone from the disk.
+    Purged(W),
+    /// A message was put in quarantine, and the policy is to stop then.
+    Poisoned(Rejection),
     /// For the session: messages to send.
     Page(Page),
     /// For the session: what it needs to resume.
@@ -198,6 +238,60 @@ pub(super) enum Why<W> {
     Retell,
     /// To say how this one ended.
     End(LocalId, W),
+    /// To say where this one stands.
+    Status(LocalId, W),
+}
+
+/// What exceptions are read for.
+#[derive(Debug)]
+pub enum KeptFor<W> {
+    /// For somebody to look at.
+    List(W),
+    /// For a message that is to take the place of the first.
+    Replace,
+}
+
+/// A question that waits for the store.
+#[derive(Debug)]
+pub(super) enum Question<W> {
+    End(LocalId, W),
+    Status(LocalId, W),
+    StatusOfKey(String, W),
+    List(LocalId, usize, W),
+}
+
+/// Where a message stands: from its place, and from the ends that are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageStatus {
+    /// It is on disk, and was not handed to a link.
+    Accepted,
+    /// It was handed to a link, or may have been by an earlier run.
+    Sent,
+    /// It is to be taken back; whether that is possible the next session tells (D-11).
+    Cancelling,
+    /// The server has it durably.
+    Acked,
+    /// The server consumed and refused it (D-6). It is in quarantine, or was.
+    Rejected {
+        /// The server's code; `rejected` where only the verdict is kept.
+        code: String,
+    },
+    /// It is in quarantine for another reason, or was.
+    Quarantined {
+        /// Why.
+        verdict: Verdict,
+        /// The code.
+        code: String,
+    },
+    /// Its time to live was over before it was sent.
+    Expired,
+    /// It was taken back before it was sent.
+    Cancelled,
+    /// A newer one took its place before it was sent.
+    Replaced,
+    /// It has ended, so long ago that nobody knows any more how.
+    Forgotten,
 }
 
 /// What rows were read for.

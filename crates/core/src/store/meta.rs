@@ -121,6 +121,7 @@ impl Untold {
             Event::Message(_)
             | Event::Gap(_)
             | Event::Acked { .. }
+            | Event::Progress(_)
             | Event::Rejected(_)
             | Event::StoreSetAside { .. }
             | Event::StoreFailing { .. }

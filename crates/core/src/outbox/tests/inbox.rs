@@ -141,6 +141,37 @@ fn a_refusal_takes_back_what_rode_on_the_same_commit() {
     assert_eq!(rig.meta.numbering.head(), LocalId(2), "and all but what arrived happens later");
 }
 
+// [D-11]
+#[test]
+fn a_refusal_takes_back_wishes_that_rode_on_the_same_commit_and_they_come_true_with_the_next() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    let mut rig = rig.restart();
+    rig.accept([3]);
+    let settle = Settle { id: LocalId(2), verdict: Verdict::Rejected, code: "no".into() };
+    rig.outbox.handle_set_aside(settle, rig.now);
+    rig.drain();
+    rig.sync();
+    rig.offer([4]);
+    rig.outbox.handle_cancel(LocalId(1), "one", rig.now);
+    rig.outbox.handle_cancel(LocalId(3), "three", rig.now);
+    rig.outbox.handle_purge(vec![LocalId(2)], "two", rig.now);
+    rig.arrive(numbered([1]));
+    rig.commit_one();
+    rig.refuse();
+    assert!(rig.cancels.is_empty() && rig.purged.is_empty(), "nothing of it happened");
+    assert!(rig.events.iter().all(|event| !matches!(event, Event::Rejected(it) if it.id == LocalId(3))));
+    rig.sync();
+    let (one, three) = (("one", Cancellation::Cancelling), ("three", Cancellation::Cancelled));
+    assert_eq!((&rig.cancels[..], &rig.purged[..]), (&[three, one][..], &["two"][..]));
+    assert_eq!(rig.rows.keys().copied().collect::<Vec<_>>(), [LocalId(1), LocalId(4)]);
+    assert_eq!((rig.aside.len(), rig.meta.cancelling.len()), (0, 1), "all but what arrived is on disk");
+    assert!(rig.applied.is_empty());
+    rig.pass(Duration::from_secs(1));
+    rig.sync();
+    assert_eq!((rig.has_applied(), rig.cancels.len(), rig.purged.len()), (vec!["1".to_owned()], 2, 1));
+}
+
 // [D-9]
 #[test]
 fn whether_a_commit_that_failed_has_applied_anything_is_seen_even_where_no_position_moved() {

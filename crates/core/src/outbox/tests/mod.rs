@@ -4,7 +4,10 @@ mod failures;
 mod holes;
 mod inbox;
 mod pipeline;
+mod quarantine;
 mod resume;
+mod status;
+mod taking_back;
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +22,7 @@ use crate::{
     draft::Draft,
     event::Rejection,
     session::Item,
-    store::{Commit, Committed, Ending, Fresh, Peer, ResumeToken, Row, Verdict},
+    store::{Commit, Committed, Ending, Exception, Fresh, Peer, ResumeToken, Row, Verdict},
 };
 
 type Machine = Outbox<u32, &'static str>;
@@ -33,11 +36,17 @@ struct Rig {
     holes: BTreeSet<LocalId>,
     keys: BTreeMap<String, LocalId>,
     endings: BTreeMap<LocalId, Ending>,
+    aside: BTreeMap<LocalId, Exception>,
+    statuses: Vec<Option<(LocalId, MessageStatus)>>,
+    listed: Vec<Exception>,
+    purged: Vec<&'static str>,
+    poisoned: Vec<LocalId>,
     commit: Option<Commit>,
     pages: Vec<Page>,
     replies: Vec<(u32, Result<u64, Refusal>)>,
     events: Vec<Event>,
     ended: Vec<(&'static str, Outcome)>,
+    cancels: Vec<(&'static str, Cancellation)>,
     courses: Vec<Course>,
     facts: Vec<Facts>,
     cursors: Vec<Cursor>,
@@ -78,11 +87,17 @@ impl Rig {
             holes: BTreeSet::new(),
             keys: BTreeMap::new(),
             endings: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            statuses: vec![],
+            listed: vec![],
+            purged: vec![],
+            poisoned: vec![],
             commit: None,
             pages: vec![],
             replies: vec![],
             events: vec![],
             ended: vec![],
+            cancels: vec![],
             courses: vec![],
             facts: vec![],
             cursors: vec![],
@@ -100,8 +115,8 @@ impl Rig {
     /// A second run of the process on the same disk.
     fn restart(self) -> Self {
         let fresh = Self::closed(settings());
-        let Self { meta, rows, holes, keys, endings, applied, .. } = self;
-        let mut rig = Self { meta, rows, holes, keys, endings, applied, ..fresh };
+        let Self { meta, rows, holes, keys, endings, applied, aside, .. } = self;
+        let mut rig = Self { meta, rows, holes, keys, endings, applied, aside, ..fresh };
         rig.open();
         rig
     }
@@ -162,9 +177,13 @@ impl Rig {
             }
             self.rows.insert(row.id, row);
         }
+        self.aside.retain(|id, _| !commit.purge.contains(id));
         for settle in commit.settle {
             let Settle { id, verdict, code } = settle;
-            if self.rows.remove(&id).is_some() {
+            if let Some(row) = self.rows.remove(&id) {
+                if verdict.is_quarantined() {
+                    self.aside.insert(id, Exception { row, verdict, code: code.clone() });
+                }
                 self.endings.insert(id, Ending { id, verdict, code });
             }
             self.holes.insert(id);
@@ -224,6 +243,20 @@ impl Rig {
                     replies.into_iter().map(|(n, result)| (n, result.map(|s| s.id.0).map_err(|r| r.reason))),
                 ),
                 Output::Ended(waiter, outcome) => self.ended.push((waiter, outcome)),
+                Output::Cancel(who, answer) => self.cancels.push((who, answer)),
+                Output::Status(_, status) => self.statuses.push(status),
+                Output::Find(key, who) => {
+                    let found = self.keys.get(&key).copied();
+                    self.outbox.handle_found(key, who, Ok(found));
+                }
+                Output::Exceptions { from, messages, purpose } => {
+                    let found = self.aside.range(from..).take(messages).map(|(_, kept)| kept.clone());
+                    let found = Ok(found.collect());
+                    self.outbox.handle_exceptions((from, messages), purpose, found, self.now);
+                }
+                Output::Listed(_, listed) => self.listed = listed,
+                Output::Purged(who) => self.purged.push(who),
+                Output::Poisoned(rejection) => self.poisoned.push(rejection.id),
                 Output::Page(page) => self.pages.push(page),
                 Output::Facts(facts) => self.facts.push(*facts),
                 Output::Reconciled { course, .. } => self.courses.push(course),
@@ -247,9 +280,15 @@ impl Rig {
         self.sync();
     }
 
+    fn answer_at(&mut self, answer: Answer, unix_seconds: u64) {
+        self.outbox.handle_answer(1, answer, "i1".into(), unix_seconds, self.now);
+        self.drain();
+        self.sync();
+    }
+
     fn pull(&mut self, from: u64, messages: usize) {
         let pull = Pull { generation: 1, from: LocalId(from), messages, bytes: 1 << 20 };
-        self.outbox.handle_pull(pull);
+        self.outbox.handle_pull(pull, self.now);
         self.drain();
     }
 
