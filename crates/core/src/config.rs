@@ -72,8 +72,7 @@ pub enum Poison {
     /// It goes on with the next.
     #[default]
     Quarantine,
-    /// It hands out nothing more, and ends the link: `FailReason::Poisoned`, until it is told to connect. What was in
-    /// flight behind the message may have had its effect.
+    /// It ends the link: `FailReason::Poisoned`, until it is told to connect. What is in flight may have its effect.
     Stop,
 }
 
@@ -334,8 +333,7 @@ impl ConfigBuilder {
         /// Most received events that the application may hold unhandled; beyond, nothing is read (D-9). Default
         /// 1,024; 1 to 65,536.
         max_unhandled: u32;
-        /// The same in bytes, of the events' parts; what one read brings may go beyond it. Default 8 MiB; 1 KiB to
-        /// 1 GiB.
+        /// The same in bytes; what one read brings may go beyond it. Default 8 MiB; 1 KiB to 1 GiB.
         max_unhandled_bytes: u64;
         /// How long an ack or a cursor may wait for another commit to ride on. Default 200 ms; at most 10 s.
         /// A crash within it means repeats, never loss.
@@ -434,8 +432,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long one frame may take from its first byte to its last before the link counts as dead (L-1). Default
-    /// 30 s; 100 ms to 10 min.
+    /// How long one frame may take from first to last byte before the link is dead (L-1). Default 30 s; 100 ms to 10 min.
     #[must_use]
     pub fn frame_timeout(mut self, timeout: Duration) -> Self {
         self.config.link.frame_timeout = timeout;

@@ -3,8 +3,9 @@
 use std::{cell::RefCell, pin::Pin, rc::Rc, time::Duration};
 
 use actix_realtime::{
-    Client, CloseCode, ConnectionState, Delivery, Event, Filter, Kind, LinkEnd, MemoryStore, MessageRef,
-    NetworkHint, SendEvent, SendReadReceipt, Token, extend::NetworkMonitor, testing::ScriptedServer,
+    Client, CloseCode, ConnectionState, Delivery, Event, Filter, Key, Kind, LinkEnd, LocalId, MemoryStore,
+    MessageRef, NetworkHint, SendEvent, SendReadReceipt, Token, extend::NetworkMonitor,
+    testing::ScriptedServer,
 };
 use actix_realtime_core::receipts::ReceiptPayload;
 use futures_util::{Stream, stream};
@@ -165,6 +166,7 @@ impl Day {
             let answer = timeout(PATIENCE, client.send(message.delivery(class))).await;
             answer.map_err(|_| format!("{class:?} is not answered"))?.ok();
         }
+        self.ask(client).await?;
         client.join("room").await.map_err(|error| error.to_string())?;
         client.leave("home");
         let mut states = client.events(Filter::default().kinds([Kind::Connection])).await;
@@ -272,6 +274,23 @@ impl Day {
         drop(slow);
         self.send(client, 3).await?;
         self.settle(client).await
+    }
+
+    /// What can be asked of messages. None of these may change what is sent.
+    async fn ask(&self, client: &Client) -> Result<(), String> {
+        let key = Key::new("nobody's").map_err(|error| error.to_string())?;
+        let asked = async {
+            client.cancel(LocalId(u64::MAX)).await;
+            client.status(LocalId(1)).await;
+            client.status_of_key(&key).await;
+            client.purge([LocalId(1)]).await;
+            client.quarantined(LocalId(0), 10).await.len()
+        };
+        match timeout(PATIENCE, asked).await {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("something is in quarantine that nobody refused".to_owned()),
+            Err(_) => Err("a question about a message is not answered".to_owned()),
+        }
     }
 
     /// A server that has lost its disk: the client must be told, and go on.
