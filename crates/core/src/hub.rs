@@ -28,7 +28,7 @@ use crate::{
     metrics::Metrics,
     presence::is_for_ourselves,
     session::{Item, Items, Standing},
-    store::{Cursor, Untold},
+    store::{Cursor, LocalId, Untold},
 };
 
 /// Most events given to a subscriber at once.
@@ -148,10 +148,6 @@ impl Entry {
     fn is_to_be_told(&self) -> bool {
         self.event.as_deref().is_some_and(|event| Untold::of(event).is_some())
     }
-
-    fn is_rejection(&self) -> bool {
-        matches!(self.event.as_deref(), Some(Event::Rejected(_)))
-    }
 }
 
 /// The machine.
@@ -167,6 +163,8 @@ pub struct Hub {
     /// Rejections that came before anybody wanted notices, oldest first.
     unheard: VecDeque<Arc<Event>>,
     wants_notices: bool,
+    /// Rejections that were taken, and whether they are told of: an outbox that was restarted says them again.
+    rejections: BTreeMap<LocalId, bool>,
     /// Notices that were dropped and still have their place.
     emptied: usize,
     standing: Standing,
@@ -190,6 +188,7 @@ impl Hub {
             notices: 0,
             unheard: VecDeque::new(),
             wants_notices: false,
+            rejections: BTreeMap::new(),
             emptied: 0,
             standing: Standing::default(),
             told: 0,
@@ -329,6 +328,9 @@ impl Hub {
                 None => drop(self.latest.remove(&subject)),
             }
         } else {
+            if self.has_taken(&event) {
+                return;
+            }
             self.push_notice(event);
         }
         self.serve_all();

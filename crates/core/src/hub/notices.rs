@@ -5,11 +5,39 @@ use std::sync::Arc;
 use super::{Entry, Hub, MAX_NOTICES, Output};
 use crate::event::Event;
 
+/// Most rejections that are remembered, to be known when they are said again.
+const MAX_REMEMBERED: usize = 4 * MAX_NOTICES;
+
 impl Hub {
     /// The session is another principal's from here on: where the application stood says nothing about it.
     pub fn forget_position(&mut self) {
         (self.standing.cursor, self.standing.delivered) = (None, None);
         self.entries.iter_mut().for_each(|entry| entry.cursor = None);
+    }
+
+    /// Whether this is a rejection that somebody has, or had, already.
+    pub(super) fn has_taken(&mut self, event: &Arc<Event>) -> bool {
+        let Event::Rejected(rejection) = &**event else { return false };
+        match self.rejections.get(&rejection.id) {
+            Some(told) => {
+                self.outputs.extend(told.then(|| Output::Told(event.clone())));
+                true
+            }
+            None => {
+                self.rejections.insert(rejection.id, false);
+                if self.rejections.len() > MAX_REMEMBERED {
+                    self.rejections.pop_first();
+                }
+                false
+            }
+        }
+    }
+
+    /// It may be said again, since nobody has heard it.
+    fn forget_rejection(&mut self, event: Option<&Event>) {
+        if let Some(Event::Rejected(rejection)) = event {
+            self.rejections.remove(&rejection.id);
+        }
     }
 
     pub(super) fn push_notice(&mut self, event: Arc<Event>) {
@@ -23,10 +51,11 @@ impl Hub {
 
     fn drop_oldest_notice(&mut self) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| !entry.counted && entry.event.is_some()) {
-            entry.event = None;
+            let event = entry.event.take();
             self.notices -= 1;
             self.emptied += 1;
             self.counts.dropped += 1;
+            self.forget_rejection(event.as_deref());
         }
         if self.emptied >= MAX_NOTICES {
             self.close_gaps();
@@ -56,14 +85,25 @@ impl Hub {
     /// Everybody has let go of this notice, or nobody wanted it.
     pub(super) fn let_go(&mut self, entry: &Entry) {
         // Of a rejection that nobody wanted nobody has heard.
-        if entry.is_to_be_told() || entry.claimed && entry.is_rejection() {
-            self.outputs.extend(entry.event.clone().map(Output::Told));
-        } else if entry.is_rejection() && !self.wants_notices {
-            self.unheard.extend(entry.event.clone());
-            if self.unheard.len() > MAX_NOTICES {
-                self.unheard.pop_front();
-                self.counts.dropped += 1;
+        let Some(event) = entry.event.clone() else { return };
+        if let Event::Rejected(rejection) = &*event {
+            if entry.claimed {
+                if let Some(told) = self.rejections.get_mut(&rejection.id) {
+                    *told = true;
+                }
+                self.outputs.push_back(Output::Told(event));
+            } else if self.wants_notices {
+                self.forget_rejection(Some(&event));
+            } else {
+                self.unheard.push_back(event);
+                if self.unheard.len() > MAX_NOTICES {
+                    let dropped = self.unheard.pop_front();
+                    self.counts.dropped += 1;
+                    self.forget_rejection(dropped.as_deref());
+                }
             }
+        } else if entry.is_to_be_told() {
+            self.outputs.push_back(Output::Told(event));
         }
     }
 }

@@ -409,9 +409,18 @@ fn a_rejection_waits_for_whoever_wants_notices_first_and_is_told_once_that_one_h
         rig.handle_one(ANN);
     }
     assert_eq!(rig.told, [rejection(1), rejection(2)]);
+    rig.event(rejection(1));
+    assert_eq!(rig.told.pop(), Some(rejection(1)), "a restarted outbox says it again");
+    assert_eq!(rig.got(ANN), [""; 0]);
+    rig.event(rejection(4));
+    rig.event(rejection(4));
+    assert_eq!(rig.got(ANN).len(), 1, "it is with somebody");
     rig.hub.unsubscribe(ANN);
     rig.event(rejection(3));
-    assert_eq!(rig.told.len(), 2, "nobody has heard it");
+    assert_eq!(rig.told, [rejection(1), rejection(2), rejection(4)], "nobody has heard the last");
+    rig.subscribe(ANN, Filter::default().kinds([Kind::Notice]));
+    rig.event(rejection(3));
+    assert_eq!(rig.got(ANN).len(), 2, "so it may be said again");
 }
 
 // [S-4]
