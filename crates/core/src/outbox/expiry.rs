@@ -38,8 +38,9 @@ impl<R, W> Outbox<R, W> {
 
     pub(super) fn first_ending(&self) -> Option<LocalId> {
         let committing = self.in_flight.iter().flat_map(|commit| &commit.commit.settle);
-        let ids = committing.chain(&self.wants.settle).map(|settle| settle.id);
-        ids.filter(|id| *id > self.unsent.handed()).min()
+        let unsent =
+            |settle: &&Settle| settle.id > self.unsent.handed() || settle.verdict == Verdict::TooLarge;
+        committing.chain(&self.wants.settle).filter(unsent).map(|settle| settle.id).min()
     }
 
     /// What an earlier run accepted expires when it would be sent, and only if the server has said that it lacks it.

@@ -165,18 +165,20 @@ impl Session {
         for (seq, row) in &page.rows {
             let begin = text.len();
             self.head.write(&mut text, *seq, &row.body);
-            let too_large = text.len() - begin > self.outbound.max_frame;
-            if too_large {
+            if text.len() - begin > self.outbound.max_frame {
+                // What is behind it is asked for again, and comes when the end of this one is on disk: the server's
+                // mark would pass its number, and after a crash it would count as acked.
                 text.truncate(begin);
-                let settle = Settle { id: row.id, verdict: Verdict::TooLarge, code: "too_large".to_owned() };
-                self.outputs.push_back(Output::SetAside(settle));
-            } else {
-                ends.push(text.len());
+                let (verdict, code) = (Verdict::TooLarge, Verdict::TooLarge.code().to_owned());
+                self.outputs.push_back(Output::SetAside(Settle { id: row.id, verdict, code }));
+                self.outbound.next = row.id;
+                break;
             }
+            ends.push(text.len());
             if row.id <= self.outbound.handed_ever {
                 self.counts.resent += 1;
             }
-            self.outbound.window.push_back(InFlight { id: row.id, seq: *seq, done: too_large });
+            self.outbound.window.push_back(InFlight { id: row.id, seq: *seq, done: false });
             self.outbound.handed = *seq;
             self.outbound.handed_ever = self.outbound.handed_ever.max(row.id);
         }

@@ -323,6 +323,24 @@ fn no_timer_runs_while_the_key_at_the_server_s_mark_is_read() {
     assert!(rig.commit.is_none());
 }
 
+// [F-3] [D-5]
+#[test]
+fn nothing_behind_a_message_that_is_too_large_is_handed_out_before_its_end_is_on_disk() {
+    let mut rig = rig();
+    rig.accept(1..=3);
+    rig.answer(says(proto2(0, None)));
+    rig.pull(1, 10);
+    assert_eq!(rig.pages.len(), 1);
+    // The session finds the second too large, lets go of what is behind it, and asks from there on.
+    let settle = Settle { id: LocalId(2), verdict: Verdict::TooLarge, code: "too_large".into() };
+    rig.outbox.handle_set_aside(settle, rig.now);
+    rig.pull(2, 10);
+    assert_eq!(rig.pages.len(), 1);
+    rig.sync();
+    let rows: Vec<_> = rig.pages[1].rows.iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(rows, [3]);
+}
+
 // [F-3]
 #[test]
 fn whoever_asks_for_a_message_that_is_aside_behind_one_that_waits_is_told_at_once() {

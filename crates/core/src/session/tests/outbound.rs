@@ -242,9 +242,14 @@ fn a_message_over_the_servers_limit_is_put_aside_and_never_blocks_the_queue() {
     let rows = vec![(1, row(1, "1")), (2, row(2, &big)), (3, row(3, "3"))];
     rig.session.handle_page(crate::outbox::Page { generation: 1, rows, next: LocalId(4) });
     rig.drain();
-    assert_eq!(rig.sent().len(), 2);
     let settle = Settle { id: LocalId(2), verdict: Verdict::TooLarge, code: "too_large".into() };
     assert_eq!(aside(&rig), [settle]);
+    assert_eq!(rig.sent().len(), 1, "what is behind it waits until its end is on disk");
+    assert!(matches!(rig.said.last(), Some(Output::Pull(Pull { from: LocalId(2), .. }))), "{:?}", rig.said);
+    let rows = vec![(3, row(3, "3"))];
+    rig.session.handle_page(crate::outbox::Page { generation: 1, rows, next: LocalId(4) });
+    rig.drain();
+    assert_eq!(rig.sent().len(), 2);
     rig.hear(encode::ack(3, true));
     assert_eq!(rig.settled(), [3]);
 }
