@@ -189,6 +189,14 @@ impl Numbering {
         self.segments.drain(..keep);
     }
 
+    /// Everything up to and including `id` has ended, and no link was ever handed what did. The acked mark stays: no
+    /// server has any of it.
+    pub fn pass(&mut self, id: LocalId) {
+        let acked = self.acked;
+        self.retire(id);
+        self.acked = acked;
+    }
+
     /// Everything that waits may be handed to a link from now on (S-1).
     pub fn mark_sent(&mut self) {
         self.sent = self.sent.max(self.last_seq);
@@ -327,6 +335,17 @@ mod tests {
         let older = serde_json::to_string(&Numbering::default()).unwrap().replace(",\"first\":1}", "}");
         assert!(!older.contains(",\"first\":1}"), "{older}");
         assert_eq!(serde_json::from_str::<Numbering>(&older).unwrap(), Numbering::default());
+    }
+
+    // [D-11] [S-4]
+    #[test]
+    fn passing_moves_the_head_and_says_nothing_of_acks() {
+        let mut numbering = with(2);
+        numbering.retire(LocalId(1));
+        numbering.pass(LocalId(2));
+        assert_eq!((numbering.acked(), numbering.head(), numbering.pending()), (1, LocalId(3), 0));
+        let id = numbering.assign(1, false).start;
+        assert_eq!(numbering.seq_of(id), 3);
     }
 
     #[test]

@@ -73,7 +73,10 @@ impl<R, W> Outbox<R, W> {
         for (id, waiter) in std::mem::take(&mut self.cancels) {
             let answer = self.power_over(id, standing);
             match answer {
-                Cancellation::Cancelled => self.wants.settle.push(cancelled(id)),
+                Cancellation::Cancelled => {
+                    self.unsent.forget(id);
+                    self.wants.settle.push(cancelled(id));
+                }
                 Cancellation::Cancelling => {
                     self.meta.cancelling.insert(id);
                 }

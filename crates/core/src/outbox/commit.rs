@@ -17,12 +17,17 @@ use crate::{
 /// Most notices that are remembered for an application that does not listen.
 const MAX_UNTOLD: usize = 64;
 
+/// Most messages that expire or are replaced in one commit.
+const MAX_SETTLED: usize = 2048;
+
 /// A commit that the store is carrying out, and what depends on it.
 #[derive(Debug)]
 pub(super) struct InFlight<R, W> {
     pub(super) commit: Arc<Commit>,
     pub(super) entries: Vec<Entry<R>>,
     pub(super) first: LocalId,
+    /// Up to where messages are settled; the commit may retire more.
+    pub(super) retire: Option<LocalId>,
     pub(super) cursor: bool,
     pub(super) channels: Vec<(String, bool)>,
     pub(super) arrived: Option<Box<Arrived>>,
@@ -45,6 +50,7 @@ impl<R, W> InFlight<R, W> {
     pub(super) fn forget_its_store(&mut self) {
         let commit = Arc::make_mut(&mut self.commit);
         (commit.retire, commit.settle) = (None, Vec::new());
+        self.retire = None;
         (self.cursor, self.said) = (false, None);
         self.cancels.iter_mut().for_each(|(_, _, answer)| *answer = Cancellation::Unknown);
     }
@@ -99,7 +105,9 @@ impl<R, W> Outbox<R, W> {
             return Some(key.clone());
         }
         if self.is_aside(id) {
-            return Some(KeyAtMark::Aside);
+            // What this run never handed out no server can have: then it is another message.
+            let unsent = self.unsent.is_of_this_run(id) && id > self.unsent.handed();
+            return Some(if unsent { KeyAtMark::Nothing } else { KeyAtMark::Aside });
         }
         if self.tail.covers(id) {
             return Some(
@@ -156,6 +164,7 @@ impl<R, W> Outbox<R, W> {
             }),
             entries: Vec::new(),
             first,
+            retire: None,
             cursor: false,
             channels: Vec::new(),
             arrived: None,
@@ -187,10 +196,19 @@ impl<R, W> Outbox<R, W> {
             .collect();
         let Wants { retire, settle, cursor, channels, answer } = std::mem::take(&mut self.wants);
         self.wants.answer = answer;
+        // What nobody waits for, and what no retirement can pass, may wait for the next commit.
+        let mut room = MAX_SETTLED;
+        let (settle, later) = settle.into_iter().partition(|settle| {
+            let may_wait = matches!(settle.verdict, Verdict::Expired | Verdict::Replaced);
+            room = room.saturating_sub(usize::from(may_wait));
+            !may_wait || room > 0
+        });
+        self.wants.settle = later;
         if let Some(through) = retire {
             self.meta.numbering.retire(through);
             self.meta.cancelling = self.meta.cancelling.split_off(&self.meta.numbering.head());
         }
+        let passed = self.pass_unsent(&settle);
         self.watch_ends(&settle);
         let moved = cursor.is_some();
         if cursor.is_some() {
@@ -204,9 +222,17 @@ impl<R, W> Outbox<R, W> {
             }
         }
         InFlight {
-            commit: Arc::new(Commit { append, retire, settle, inbox, purge, meta: self.meta.clone() }),
+            commit: Arc::new(Commit {
+                append,
+                retire: passed.max(retire),
+                settle,
+                inbox,
+                purge,
+                meta: self.meta.clone(),
+            }),
             entries,
             first: ids.start,
+            retire,
             cursor: moved,
             channels,
             arrived,
@@ -233,7 +259,7 @@ impl<R, W> Outbox<R, W> {
                 }
                 self.bounds.set_stored_bytes(committed.stored_bytes);
                 self.forgotten = committed.forgotten;
-                self.bounds.admit_waiting(self.stored());
+                self.bounds.admit_waiting(self.occupied());
                 self.answer_prepare();
                 self.begin_commit(now);
                 self.serve_pull(now);
@@ -249,6 +275,7 @@ impl<R, W> Outbox<R, W> {
             commit,
             entries,
             first,
+            retire: _,
             cursor,
             channels,
             arrived,

@@ -98,7 +98,7 @@ impl<R, W> Outbox<R, W> {
         }
         self.outputs.push_back(Output::Event(Event::Acked { through }));
         self.flush_later(now);
-        if self.bounds.admit_waiting(self.stored()) {
+        if self.bounds.admit_waiting(self.occupied()) {
             self.begin_commit(now);
         }
     }

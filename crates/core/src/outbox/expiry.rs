@@ -20,8 +20,8 @@ impl<R, W> Outbox<R, W> {
 
     /// A message that this run accepted and did not hand out ends, and no link is handed it any more.
     pub(super) fn put_unsent_aside(&mut self, id: LocalId, verdict: Verdict) {
-        if id > self.unsent.handed() && id >= self.meta.numbering.head() && !self.is_aside(id) {
-            self.unsent.forget(id);
+        self.unsent.forget(id);
+        if id > self.unsent.handed() && id >= self.meta.numbering.head() && !self.holes.contains(&id) {
             self.wants.settle.push(Settle { id, verdict, code: verdict.code().to_owned() });
         }
     }
@@ -43,6 +43,24 @@ impl<R, W> Outbox<R, W> {
         committing.chain(&self.wants.settle).filter(unsent).map(|settle| settle.id).min()
     }
 
+    /// What ended unsent at the head needs no place any more, and none of it waits for an ack.
+    pub(super) fn pass_unsent(&mut self, settle: &[Settle]) -> Option<LocalId> {
+        let numbering = &self.meta.numbering;
+        let ends = |id: LocalId| self.holes.contains(&id) || settle.iter().any(|settle| settle.id == id);
+        let mut head = numbering.head();
+        while head < numbering.next() && head > self.unsent.handed() && self.unsent.is_of_this_run(head) {
+            if !ends(head) {
+                break;
+            }
+            head = head.next();
+        }
+        let passed = (head > numbering.head()).then(|| head.previous());
+        if let Some(passed) = passed {
+            self.meta.numbering.pass(passed);
+        }
+        passed
+    }
+
     /// What an earlier run accepted expires when it would be sent, and only if the server has said that it lacks it.
     fn expire_stale(&mut self, rows: &[Row], now: Instant) {
         let standing = self.standing();
@@ -52,6 +70,7 @@ impl<R, W> Outbox<R, W> {
             .filter(|row| self.power_over(row.id, standing) == Cancellation::Cancelled)
             .map(|row| row.id)
             .collect();
+        // What this run watches is not on its way out; what an earlier one accepted was just looked at.
         stale.into_iter().for_each(|id| self.put_unsent_aside(id, Verdict::Expired));
     }
 

@@ -147,6 +147,7 @@ impl<R, W> Outbox<R, W> {
         let Some(InFlight {
             commit,
             entries,
+            retire,
             cursor,
             channels,
             arrived: Some(arrived),
@@ -159,7 +160,7 @@ impl<R, W> Outbox<R, W> {
         };
         let untold = std::mem::take(&mut self.meta.untold);
         self.meta = Meta { untold, ..arrived.before };
-        self.restore_wants(Arc::unwrap_or_clone(commit), channels, cursor);
+        self.restore_wants(Arc::unwrap_or_clone(commit), retire, channels, cursor);
         self.answer_later(cancels);
         purged.append(&mut self.purges);
         self.purges = purged;

@@ -62,6 +62,9 @@ enum State {
     Closed(Refusal),
 }
 
+/// Places of messages that have ended, behind one that waits, that count like one message.
+const HOLES_PER_MESSAGE: u64 = 4;
+
 /// What waits for the next commit beside new messages.
 #[derive(Debug, Default)]
 struct Wants {
@@ -216,6 +219,11 @@ impl<R, W> Outbox<R, W> {
         numbering.next().0.saturating_sub(unsettled.0) - self.holes.range(unsettled..).count() as u64
     }
 
+    /// What counts against the bound: places behind a message that waits cost memory too, though less.
+    fn occupied(&self) -> u64 {
+        self.stored() + self.holes.len() as u64 / HOLES_PER_MESSAGE
+    }
+
     /// Whether it is known what waits: not before the store has been opened for the first time.
     #[must_use]
     pub const fn knows_what_waits(&self) -> bool {
@@ -271,7 +279,7 @@ impl<R, W> Outbox<R, W> {
             State::Opening { failing: Some(error) } => Some(Refusal::Store(error.clone())),
             State::Opening { failing: None } | State::Ready => None,
         };
-        let waiting = self.stored();
+        let waiting = self.occupied();
         let mut refused = Vec::new();
         for entry in entries {
             refused.extend(match (&refusal, entry.draft.in_place_of_ref()) {

@@ -162,15 +162,22 @@ impl<R, W> Outbox<R, W> {
             self.wants.answer = uncertain.said;
             self.outputs.push_back(Output::Reconciled { generation, course: Course::ResumeAnew });
         } else {
-            self.restore_wants(commit, uncertain.channels, uncertain.cursor);
+            let InFlight { retire, cursor, channels, .. } = uncertain;
+            self.restore_wants(commit, retire, channels, cursor);
         }
     }
 
     /// What a commit that did not happen was for is wanted again.
-    pub(super) fn restore_wants(&mut self, commit: Commit, channels: Vec<(String, bool)>, cursor: bool) {
+    pub(super) fn restore_wants(
+        &mut self,
+        commit: Commit,
+        retire: Option<LocalId>,
+        channels: Vec<(String, bool)>,
+        cursor: bool,
+    ) {
         self.wants.settle.splice(0..0, commit.settle);
         self.wants.channels.splice(0..0, channels);
-        self.wants.retire = self.wants.retire.or(commit.retire);
+        self.wants.retire = self.wants.retire.or(retire);
         if cursor && self.wants.cursor.is_none() {
             self.wants.cursor = commit.meta.cursor;
         }

@@ -71,7 +71,7 @@ impl<R, W> Outbox<R, W> {
 
     fn replace(&mut self, of: LocalId, is_there: bool, now: Instant) {
         let Some(entry) = self.replacements.remove(&of) else { return };
-        let waiting = self.stored();
+        let waiting = self.occupied();
         let refused = match is_there {
             true => self.bounds.admit(entry, waiting),
             false => Some(entry.refuse(Refusal::NotQuarantined)),

@@ -172,6 +172,21 @@ fn a_refusal_takes_back_wishes_that_rode_on_the_same_commit_and_they_come_true_w
     assert_eq!((rig.has_applied(), rig.cancels.len(), rig.purged.len()), (vec!["1".to_owned()], 2, 1));
 }
 
+// [D-11] [S-4]
+#[test]
+fn a_refusal_takes_back_that_the_head_passed_what_ended_unsent_and_makes_no_ack_of_it() {
+    let mut rig = rig();
+    rig.accept([1, 2]);
+    rig.offer([3]);
+    rig.outbox.handle_cancel(LocalId(1), "one", rig.now);
+    rig.arrive(numbered([1]));
+    rig.commit_one();
+    rig.refuse();
+    rig.sync();
+    assert_eq!(rig.cancels, [("one", Cancellation::Cancelled)]);
+    assert_eq!((rig.meta.numbering.head(), rig.meta.numbering.acked()), (LocalId(2), 0));
+}
+
 // [D-9]
 #[test]
 fn whether_a_commit_that_failed_has_applied_anything_is_seen_even_where_no_position_moved() {

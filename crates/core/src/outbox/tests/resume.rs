@@ -112,6 +112,7 @@ fn the_key_of_a_message_that_was_put_aside_is_not_held_against_the_server() {
     let mut rig = rig();
     rig.accept([1, 2]);
     rig.answer(says(proto2(0, None)));
+    assert_eq!(rig.send_all(), [1, 2]);
     let settle = Settle { id: LocalId(2), verdict: Verdict::Rejected, code: "no".into() };
     rig.outbox.handle_set_aside(settle, rig.now);
     rig.drain();

@@ -308,6 +308,30 @@ fn a_message_expires_on_time_without_a_link_and_not_once_it_was_handed_out() {
 
 // [D-11]
 #[test]
+fn many_messages_that_expire_at_once_go_in_commits_of_a_bounded_size_and_nothing_overtakes_them() {
+    let mut rig = rig();
+    rig.answer(says(proto2(0, None)));
+    rig.accept_drafts((1..=5000).map(|n| lives(n, 10)));
+    rig.accept([1]);
+    rig.offer([2]);
+    rig.pass(Duration::from_secs(10));
+    rig.cancel(5001, "you");
+    rig.commit_one();
+    assert!(rig.commit.as_ref().is_some_and(|commit| commit.settle.iter().any(|s| s.id == LocalId(5001))));
+    rig.pull(1, 10);
+    let mut commits = 0;
+    while rig.commit.as_ref().is_some_and(|commit| !commit.settle.is_empty()) {
+        assert!(rig.commit.as_ref().is_some_and(|commit| commit.settle.len() <= 2049));
+        assert_eq!(rig.handed(), [0; 0]);
+        rig.commit_one();
+        commits += 1;
+    }
+    assert_eq!((commits, rig.handed(), rig.told().len()), (3, vec![5002], 5001));
+    assert_eq!(rig.cancels, [("you", Cancellation::Cancelled)]);
+}
+
+// [D-11]
+#[test]
 fn a_message_whose_time_is_over_when_the_window_gets_to_it_is_not_sent_nor_anything_behind_it_too_early() {
     let mut rig = rig();
     rig.answer(says(proto2(0, None)));
@@ -372,6 +396,68 @@ fn a_newer_message_takes_the_place_of_one_under_its_coalescing_key_that_is_not_s
     assert_eq!(rig.told().len(), 2, "what was handed out stays");
     assert_eq!(rig.waiting(), [2, 3, 5, 6]);
     assert_eq!(rig.outbox.take_counts().replaced, 2);
+}
+
+// [D-11] [S-4]
+#[test]
+fn what_ended_unsent_at_the_head_keeps_no_place_and_no_server_is_blamed_for_it() {
+    let mut rig = rig();
+    rig.accept_drafts((1..=1000).map(|n| keyed(n, "a")));
+    assert_eq!((rig.waiting(), rig.holes.len(), rig.meta.numbering.head()), (vec![1000], 0, LocalId(1000)));
+    assert_eq!(rig.meta.numbering.acked(), 0, "nothing of it was acked");
+    let mut rig = rig.restart();
+    rig.answer(says(proto2(0, None)));
+    assert_eq!((rig.send_all(), rig.courses.last()), (vec![1000], Some(&Course::Proceed)));
+    rig.settled(1000);
+    rig.commit_lazily();
+    assert_eq!((rig.meta.numbering.acked(), rig.outbox.is_idle()), (1000, true));
+}
+
+// [D-11]
+#[test]
+fn a_commit_that_passes_what_ended_and_fails_says_nothing_of_acks_either() {
+    for happened in [true, false] {
+        let mut rig = rig();
+        rig.accept(1..=2);
+        rig.cancel(1, "you");
+        rig.fail_commit(happened);
+        rig.sync();
+        rig.commit_lazily();
+        assert_eq!((rig.meta.numbering.acked(), rig.waiting()), (0, vec![2]), "happened: {happened}");
+        rig.answer(says(proto2(0, None)));
+        assert!(
+            !rig.events.iter().any(|event| matches!(event, Event::OutboundLost { .. } | Event::Acked { .. }))
+        );
+        assert_eq!(rig.send_all(), [2]);
+    }
+}
+
+// [D-11]
+#[test]
+fn places_that_pile_up_behind_a_message_that_waits_are_bounded() {
+    let mut rig = Rig::closed(settings().outbox_messages(10));
+    rig.open();
+    rig.accept([1]);
+    for _ in 0..100 {
+        rig.accept_drafts([keyed(1, "a")]);
+    }
+    assert!(rig.holes.len() <= 40, "{}", rig.holes.len());
+    assert!(rig.replies.iter().any(|(_, result)| matches!(result, Err(Refusal::Full { .. }))));
+}
+
+// A restored backup: the number of a message that was taken back is one that the lost state had sent.
+// [S-3] [D-11]
+#[test]
+fn a_server_that_has_the_number_of_a_message_that_was_never_handed_out_has_another_one() {
+    let mut rig = rig();
+    rig.answer(says(proto2(0, None)));
+    rig.accept(1..=3);
+    rig.pull(1, 1);
+    assert_eq!(rig.cancel_now(2), Cancellation::Cancelled);
+    rig.outbox.handle_link_down();
+    rig.answer(says(proto2(2, Some("of another run"))));
+    assert!(rig.events.iter().any(|event| matches!(event, Event::StoreRegressed { .. })));
+    assert!(!rig.events.iter().any(|event| matches!(event, Event::Acked { .. })));
 }
 
 // [D-11]
