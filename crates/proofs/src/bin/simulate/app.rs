@@ -255,6 +255,13 @@ impl App {
         let exceptions = self.store.exceptions(LocalId(0), usize::MAX).expect("it is open");
         let rows = self.store.read(LocalId(0), usize::MAX, usize::MAX).expect("it is open");
         let mut history = lock(&self.history);
+        let verdicts = self.store.verdicts(LocalId(0), usize::MAX).expect("it is open");
+        let book = self.book.borrow();
+        for (id, verdict) in verdicts {
+            if let Some(number) = book.ids.get(&id) {
+                history.sender(self.name).put_aside(*number, unsettled(verdict));
+            }
+        }
         for exception in exceptions {
             if let Some(message) = said(&exception.row.body) {
                 history.sender(self.name).put_aside(message.number, unsettled(exception.verdict));
@@ -266,8 +273,19 @@ impl App {
 
 const fn unsettled(verdict: Verdict) -> Unsettled {
     match verdict {
-        Verdict::Rejected => Unsettled::Refused,
+        // Whatever ended unsent has had no effect, and must never have any.
+        Verdict::Rejected | Verdict::Expired | Verdict::Cancelled | Verdict::Replaced => Unsettled::Refused,
         Verdict::OutcomeUnknown | Verdict::TooLarge | _ => Unsettled::Unknown,
+    }
+}
+
+/// Some are worth sending for two seconds, and of some the newest is enough.
+fn message(from: char, number: u64) -> SendEvent {
+    let message = SendEvent::new(EVENT, &Number { from, number }).expect("a number is JSON").channel(CHANNEL);
+    match number % 17 {
+        4 => message.ttl(Duration::from_secs(2)),
+        8 | 9 => message.coalesce("newest"),
+        _ => message,
     }
 }
 
@@ -281,9 +299,7 @@ async fn send_all(
     mut orders: mpsc::UnboundedReceiver<Range<u64>>,
 ) {
     while let Some(numbers) = orders.recv().await {
-        let message =
-            |number| SendEvent::new(EVENT, &Number { from: name, number }).expect("a number is JSON");
-        let mut waiting: Vec<_> = numbers.map(|number| (number, message(number).channel(CHANNEL))).collect();
+        let mut waiting: Vec<_> = numbers.map(|number| (number, message(name, number))).collect();
         while !waiting.is_empty() {
             waiting.iter().for_each(|(number, _)| lock(&history).sender(name).offered(*number));
             let answers = client.send_all(waiting.iter().map(|(_, message)| message.clone())).await;
@@ -293,7 +309,14 @@ async fn send_all(
                 match answer {
                     Ok(accepted) => {
                         history.sender(name).accepted(number);
-                        book.borrow_mut().ids.extend(accepted.id().map(|id| (id, number)));
+                        if let Some(id) = accepted.id() {
+                            book.borrow_mut().ids.insert(id, number);
+                            if number % 13 == 5 {
+                                // What becomes of it is told, or seen in the store.
+                                let client = client.clone();
+                                spawn_local(async move { client.cancel(id).await });
+                            }
+                        }
                     }
                     Err(error) => {
                         trace.add(format_args!("{name}{number} is not accepted: {error}"));
