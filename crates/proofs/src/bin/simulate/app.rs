@@ -146,6 +146,14 @@ impl App {
                 }
             }
         });
+        // What an earlier run accepted, whatever that one did with it.
+        let newest =
+            self.book.borrow().ids.iter().rev().take(400).map(|(id, n)| (*id, *n)).collect::<Vec<_>>();
+        let wishes = newest.into_iter().filter(|(_, number)| number % 3 == 1);
+        wishes.for_each(|(id, _)| {
+            let client = client.clone();
+            process.spawn_local(async move { client.cancel(id).await });
+        });
         let (orders, to_send) = mpsc::unbounded_channel();
         let (book, history, trace) = (self.book.clone(), self.history.clone(), self.trace.clone());
         process.spawn_local(send_all(name, client.clone(), book, history, trace, to_send));
