@@ -11,7 +11,7 @@ use actix_realtime_core::{
     delivery::Delivery,
     draft::Draft,
     hub::SubscriberId,
-    outbox::{Cancellation, Entry, MessageStatus},
+    outbox::{Cancellation, Cleared, Entry, MessageStatus},
     presence::{Member, PresenceError},
     receipts::ReadReceipt,
     report::Report,
@@ -27,8 +27,8 @@ use crate::{
     driver::{Later, Promise, Stamp, WallClock, ask, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
     inquiry::{
-        AwaitSettled, Cancel, CountPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf,
-        StatusOfKey,
+        AwaitSettled, Cancel, ClearPending, CountPending, ListQuarantined, PurgeQuarantined,
+        QuarantinedMessage, StatusOf, StatusOfKey,
     },
     message::{
         Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged, PendingCount,
@@ -303,6 +303,7 @@ passed_on! {
     AddSubscriber => SubscriberId, "client.AddSubscriber", |self, m| ask(&self.doors.events, m), NOBODY;
     Unsubscribe => (), "client.Unsubscribe", |self, m| ask(&self.doors.events, m), ();
     PendingCount => u64, "client.PendingCount", |self, _m| ask(&self.doors.outbox, CountPending), 0;
+    ClearPending => Cleared, "client.ClearPending", |self, m| ask(&self.doors.outbox, m), Cleared::default();
     Cancel => Option<Cancellation>, "client.Cancel", |self, m| ask(&self.doors.outbox, m), None;
     StatusOf => Option<MessageStatus>, "client.StatusOf", |self, m| ask(&self.doors.outbox, m), None;
     StatusOfKey => Option<(LocalId, MessageStatus)>, "client.StatusOfKey",

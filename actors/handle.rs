@@ -14,7 +14,7 @@ use actix_realtime_core::{
     endpoint::Carrier,
     hub::{Filter, SubscriberId},
     network::{NetworkHint, NetworkMonitor},
-    outbox::{Cancellation, MessageStatus},
+    outbox::{Cancellation, Cleared, MessageStatus},
     presence::{Member, PresenceError},
     receipts::{MessageRef, ReadReceipt},
     report::Report,
@@ -31,7 +31,9 @@ use crate::{
     client::ClientActor,
     driver::{BootClock, WallClock, ask},
     events::Unsubscribe,
-    inquiry::{Cancel, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey},
+    inquiry::{
+        Cancel, ClearPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey,
+    },
     message::{
         Accepted, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
@@ -143,6 +145,11 @@ impl Client {
     /// Takes a message back: [`Cancel`]. None where the client has ended.
     pub async fn cancel(&self, message: LocalId) -> Option<Cancellation> {
         ask(&self.0.addr, Cancel(message)).await.flatten()
+    }
+
+    /// Takes everything back that waits and was certainly never handed to a link: [`ClearPending`].
+    pub async fn clear_pending(&self) -> Cleared {
+        ask(&self.0.addr, ClearPending).await.unwrap_or_default()
     }
 
     /// Where a message stands: [`StatusOf`]. None where there is no such message, or the client has ended.

@@ -4,7 +4,7 @@
 use actix::prelude::*;
 use actix_realtime_core::{
     draft::Draft,
-    outbox::{Cancellation, MessageStatus, Outcome},
+    outbox::{Cancellation, Cleared, MessageStatus, Outcome},
     store::{Exception, LocalId, Verdict},
 };
 
@@ -33,6 +33,12 @@ pub(crate) struct AwaitSettled;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Option<Cancellation>")]
 pub struct Cancel(pub LocalId);
+
+/// Takes everything back that waits by now, as far as it certainly was never handed to a link (D-11): what the original
+/// calls `clearPending`. The answer comes when it is true on disk; it counts nothing where the client has ended.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Cleared")]
+pub struct ClearPending;
 
 /// Where does this message stand? Also over restarts. The answer is None where the store has no such message, or the
 /// client has ended.
@@ -92,6 +98,7 @@ impl QuarantinedMessage {
 pub(crate) enum Waiter {
     End(Promise<Outcome>),
     Cancel(Promise<Option<Cancellation>>),
+    Clear(Promise<Cleared>),
     Status(Promise<Option<MessageStatus>>),
     StatusOfKey(Promise<Option<(LocalId, MessageStatus)>>),
     List(Promise<Vec<QuarantinedMessage>>),
@@ -103,6 +110,7 @@ pub(crate) enum Waiter {
 pub(crate) enum Told {
     End(Outcome),
     Cancel(Cancellation),
+    Cleared(Cleared),
     Status(Option<(LocalId, MessageStatus)>),
     List(Vec<Exception>),
     Purged,
@@ -121,6 +129,7 @@ impl Waiter {
                 let found = found.into_iter().filter_map(QuarantinedMessage::of);
                 promise.into_answer().give(found.collect());
             }
+            (Self::Clear(promise), Told::Cleared(cleared)) => promise.into_answer().give(cleared),
             (Self::Purge(promise), Told::Purged) => promise.into_answer().give(()),
             (_, told) => tracing::error!(?told, "the outbox answered another question"),
         }
@@ -167,6 +176,17 @@ impl Handler<Cancel> for Outbox {
         failpoint!("inquiry.Cancel");
         let (later, promise) = Later::new();
         self.inquire(ctx, |machine, now| machine.handle_cancel(id, Waiter::Cancel(promise), now));
+        later
+    }
+}
+
+impl Handler<ClearPending> for Outbox {
+    type Result = Later<Cleared>;
+
+    fn handle(&mut self, _: ClearPending, ctx: &mut Context<Self>) -> Self::Result {
+        failpoint!("inquiry.ClearPending");
+        let (later, promise) = Later::new();
+        self.inquire(ctx, |machine, now| machine.handle_clear(Waiter::Clear(promise), now));
         later
     }
 }

@@ -111,7 +111,7 @@ pub use actix_realtime_core::{
     link::{ConnectionState, DisconnectReason, EndReason, FailReason},
     metrics::Metrics,
     network::{NetworkHint, NetworkOptions},
-    outbox::{Cancellation, MessageStatus},
+    outbox::{Cancellation, Cleared, MessageStatus},
     pace::{PaceOptions, Throttle},
     plain::{AnswerError, AnswerTo, Args, Emit, EmitError, PlainEvent},
     presence::{
@@ -139,7 +139,9 @@ pub use self::{
     driver::Later,
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
-    inquiry::{Cancel, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey},
+    inquiry::{
+        Cancel, ClearPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey,
+    },
     message::{
         Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,

@@ -198,6 +198,7 @@ impl Outbox {
                 }
                 Output::Ended(waiter, outcome) => waiter.give(inquiry::Told::End(outcome)),
                 Output::Cancel(waiter, answer) => waiter.give(inquiry::Told::Cancel(answer)),
+                Output::Cleared(waiter, cleared) => waiter.give(inquiry::Told::Cleared(cleared)),
                 Output::Status(waiter, status) => waiter.give(inquiry::Told::Status(status)),
                 Output::Listed(waiter, found) => waiter.give(inquiry::Told::List(found)),
                 Output::Purged(waiter) => waiter.give(inquiry::Told::Purged),

@@ -283,3 +283,23 @@ fn how_far_messages_have_come_is_told_as_events_and_asked_for_by_key() {
         assert_eq!(payloads(&server), numbers(1..=2));
     });
 }
+
+// [D-11]
+#[test]
+fn everything_that_waits_is_taken_back_at_once_and_what_comes_later_is_sent() {
+    run(|| async {
+        let server = offline();
+        let client = value(builder(&server).start_local(1));
+        for sent in client.send_all((1..=5).map(|n| message("n", n))).await {
+            value(sent);
+        }
+        let cleared = client.clear_pending().await;
+        assert_eq!((cleared.cancelled, cleared.undecided, cleared.too_late), (5, 0, 0));
+        assert_eq!(client.pending_count().await, 0);
+        let later = value(client.send(message("n", 6)).await);
+        server.refuse_links(None);
+        value(later.acked().await);
+        assert_eq!(payloads(&server), numbers(6..=6));
+        assert_eq!(client.clear_pending().await.cancelled, 0);
+    });
+}

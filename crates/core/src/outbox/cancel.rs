@@ -109,6 +109,6 @@ impl<R, W> Outbox<R, W> {
     }
 }
 
-fn cancelled(id: LocalId) -> Settle {
+pub(super) fn cancelled(id: LocalId) -> Settle {
     Settle { id, verdict: Verdict::Cancelled, code: Verdict::Cancelled.code().to_owned() }
 }

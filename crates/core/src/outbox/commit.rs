@@ -82,6 +82,7 @@ impl<R, W> Outbox<R, W> {
                 || !self.wants.channels.is_empty()
                 || !self.cancels.is_empty()
                 || !self.cancelled.is_empty()
+                || self.clears_on()
                 || !self.purges.is_empty()
                 || self.inbox.is_urgent(now);
             if self.bounds.collecting_len() == 0 && !due && !soon {
@@ -180,6 +181,7 @@ impl<R, W> Outbox<R, W> {
         // First: it keeps how everything was before.
         let (inbox, arrived) = self.take_arrived(now);
         let cancels = self.decide_cancels();
+        self.clear_some();
         let entries = self.bounds.take_batch();
         let purged = std::mem::take(&mut self.purges);
         let replaced = entries.iter().filter_map(|entry| entry.draft.in_place_of_ref());
@@ -327,6 +329,7 @@ impl<R, W> Outbox<R, W> {
             poison = poison.or_else(|| stops.then_some(rejection));
         }
         self.outputs.extend(cancels.into_iter().map(|(_, waiter, answer)| Output::Cancel(waiter, answer)));
+        self.tell_cleared();
         for event in events {
             if let Event::Acked { through } = event {
                 self.end_waiters(through);

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod cancel;
+mod clear;
 mod commit;
 mod ends;
 mod expiry;
@@ -34,12 +35,12 @@ pub use self::reconcile::{
     Answer, Circumstances, Course, Decision, KeyAtMark, Proto2Answer, mark_to_look_up, reconcile,
 };
 pub use self::types::{
-    Cancellation, EndingsFor, Entry, Facts, KeptFor, MessageStatus, Outcome, Output, Page, Pull, ReadFor,
-    Refusal, Refused, Reply, Stored,
+    Cancellation, Cleared, EndingsFor, Entry, Facts, KeptFor, MessageStatus, Outcome, Output, Page, Pull,
+    ReadFor, Refusal, Refused, Reply, Stored,
 };
 use self::{
-    bounds::Bounds, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose, types::Question,
-    unsent::Unsent, untold::UntoldEnds,
+    bounds::Bounds, clear::Clearing, commit::InFlight, inbox::Inbox, tail::Tail, types::Purpose,
+    types::Question, unsent::Unsent, untold::UntoldEnds,
 };
 use crate::{
     config::{Config, Poison},
@@ -116,6 +117,8 @@ pub struct Outbox<R, W> {
     unsent: Unsent,
     /// Messages to take back, undecided, with whoever wants that.
     cancels: Vec<(LocalId, W)>,
+    /// Wishes that everything be taken back, the first one under way.
+    clearings: VecDeque<Clearing<W>>,
     /// Messages to take back, decided, whose commit did not happen.
     cancelled: Vec<(LocalId, W)>,
     /// The wall clock, in seconds of Unix time, as it was told last.
@@ -168,6 +171,7 @@ impl<R, W> Outbox<R, W> {
             forgotten: LocalId(0),
             unsent: Unsent::default(),
             cancels: Vec::new(),
+            clearings: VecDeque::new(),
             cancelled: Vec::new(),
             wall: None,
             untold_ends: UntoldEnds::default(),
@@ -266,6 +270,7 @@ impl<R, W> Outbox<R, W> {
             && channels.is_empty()
             && answer.is_none()
             && self.cancels.is_empty()
+            && self.clearings.is_empty()
             && self.cancelled.is_empty()
             && self.purges.is_empty()
             && !self.inbox.wants_commit()

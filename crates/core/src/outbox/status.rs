@@ -46,7 +46,7 @@ impl<R, W> Outbox<R, W> {
         }
     }
 
-    fn waits(&self, id: LocalId) -> bool {
+    pub(super) fn waits(&self, id: LocalId) -> bool {
         id >= self.meta.numbering.head() && id > self.settled_through && !self.holes.contains(&id)
     }
 

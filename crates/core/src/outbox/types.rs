@@ -113,6 +113,19 @@ pub enum Cancellation {
     TooMany,
 }
 
+/// What became of the wish to take back everything that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cleared {
+    /// Messages that are taken back, durably: none of them was ever handed to a link, and none will be.
+    pub cancelled: u64,
+    /// Messages of an earlier run of the process, of which only the next session can tell.
+    pub undecided: u64,
+    /// Messages that may have been handed to a link, and go on; and those of an earlier run above as many as are kept
+    /// undecided.
+    pub too_late: u64,
+}
+
 /// The session's request for messages to send: answered once, as soon as there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pull {
@@ -180,6 +193,8 @@ pub enum Output<R, W> {
     },
     /// Answer senders, in order.
     Replies(Vec<Reply<R>>),
+    /// Answer one who wants everything back.
+    Cleared(W, Cleared),
     /// Answer one who waits for a message's end.
     Ended(W, Outcome),
     /// Answer one who wants a message back.

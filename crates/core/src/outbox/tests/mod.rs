@@ -1,5 +1,6 @@
 //! The outbox against a disk that is a map, and a server that is a struct literal.
 
+mod clearing;
 mod failures;
 mod holes;
 mod inbox;
@@ -47,6 +48,7 @@ struct Rig {
     events: Vec<Event>,
     ended: Vec<(&'static str, Outcome)>,
     cancels: Vec<(&'static str, Cancellation)>,
+    cleared: Vec<(&'static str, Cleared)>,
     courses: Vec<Course>,
     facts: Vec<Facts>,
     cursors: Vec<Cursor>,
@@ -98,6 +100,7 @@ impl Rig {
             events: vec![],
             ended: vec![],
             cancels: vec![],
+            cleared: vec![],
             courses: vec![],
             facts: vec![],
             cursors: vec![],
@@ -243,6 +246,7 @@ impl Rig {
                     replies.into_iter().map(|(n, result)| (n, result.map(|s| s.id.0).map_err(|r| r.reason))),
                 ),
                 Output::Ended(waiter, outcome) => self.ended.push((waiter, outcome)),
+                Output::Cleared(waiter, cleared) => self.cleared.push((waiter, cleared)),
                 Output::Cancel(who, answer) => self.cancels.push((who, answer)),
                 Output::Status(_, status) => self.statuses.push(status),
                 Output::Find(key, who) => {
