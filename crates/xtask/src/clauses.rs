@@ -114,7 +114,7 @@ fn clauses_of(line: &str) -> Option<Vec<String>> {
 }
 
 /// `#[test]`, `#[actix_rt::test]`, `#[tokio::test(start_paused = true)]`.
-fn is_test_attribute(line: &str) -> bool {
+pub(crate) fn is_test_attribute(line: &str) -> bool {
     let name = line.trim().trim_start_matches("#[").split([']', '(']).next().unwrap_or_default();
     name.rsplit("::").next() == Some("test")
 }

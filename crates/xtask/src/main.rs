@@ -12,6 +12,7 @@ mod clauses;
 mod keyring;
 mod lines;
 mod node;
+mod parity;
 mod project;
 mod steps;
 mod system;

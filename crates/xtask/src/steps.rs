@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    audit, clauses, keyring, lines, node,
+    audit, clauses, keyring, lines, node, parity,
     project::{Project, succeed},
 };
 
@@ -61,6 +61,7 @@ const STEPS: &[Step] = &[
         "every clause of docs/protocol.md has a test, and every test's clause exists",
         clauses::check,
     ),
+    own("parity", "every line of the original has a counterpart and a test", parity::check),
     own("audit", "licences, sources, duplicates and advisories of the dependencies", audit::check),
     cargo("fmt", "rustfmt has nothing to change", &["fmt", "--all", "--check"]),
     cargo(
