@@ -29,7 +29,7 @@ impl<R, W> Outbox<R, W> {
         let Some(mut clearing) = self.clearings.pop_front() else { return };
         let standing = self.standing();
         let numbering = &self.meta.numbering;
-        let end = *clearing.end.get_or_insert(numbering.next());
+        let end = *clearing.end.get_or_insert_with(|| numbering.next());
         let begin = clearing.next.max(numbering.head());
         let until = LocalId(begin.0.saturating_add(PER_COMMIT as u64)).min(end).max(begin);
         for id in (begin.0..until.0).map(LocalId) {
@@ -59,9 +59,11 @@ impl<R, W> Outbox<R, W> {
 
     /// A commit has happened: who is done hears so.
     pub(super) fn tell_cleared(&mut self) {
-        let is_done = |clearing: &mut Clearing<W>| clearing.end.is_some_and(|end| clearing.next >= end);
-        while let Some(Clearing { cleared, waiter, .. }) = self.clearings.pop_front_if(is_done) {
-            self.outputs.push_back(Output::Cleared(waiter, cleared));
+        let is_done = |clearing: &Clearing<W>| clearing.end.is_some_and(|end| clearing.next >= end);
+        while self.clearings.front().is_some_and(is_done) {
+            let done = self.clearings.pop_front();
+            self.outputs
+                .extend(done.map(|Clearing { cleared, waiter, .. }| Output::Cleared(waiter, cleared)));
         }
     }
 }
