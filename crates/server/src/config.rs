@@ -58,8 +58,8 @@ pub struct Config {
     /// a request whose `Origin` has the same host and port as its `Host`. A request without `Origin`, which no
     /// browser sends, may always connect.
     pub origins: Vec<String>,
-    /// How long a hook of the application (`authenticate`, `authorize_join`) may take; 10 s by default. Past it the
-    /// client is sent away as by a hook that says that it cannot tell now.
+    /// How long a hook of the application (`authenticate`, `authorize_join`, `renew`) may take; 10 s by default. Past it
+    /// it counts as one that says that it cannot tell now.
     pub hook: Duration,
     /// How much is taken of one peer in a time; without limits by default.
     pub rates: RateLimits,

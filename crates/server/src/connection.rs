@@ -338,8 +338,8 @@ impl<C: Carrier> Connection<C> {
                 Output::Ping(payload) => self.carrier.ping(payload),
                 Output::Authorize(channels) => self.verdicts = Some(self.ask(channels)),
                 Output::Renew(token) => {
-                    let principal = self.session.principal().clone();
-                    self.renewal = Some(self.node.renew.renew(principal, token));
+                    let (node, principal) = (Arc::clone(&self.node), self.session.principal().clone());
+                    self.renewal = Some(Box::pin(async move { node.judge(principal, token).await }));
                 }
                 Output::Resume(resume) => {
                     self.asked = resume.exclusive.then(|| Arc::clone(&resume.session));

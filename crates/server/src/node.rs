@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::HttpRequest;
+use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -210,6 +211,15 @@ impl Inner {
         timeout(self.rules.config.hook, asked).await.unwrap_or_else(|_| {
             tracing::warn!("the application does not say in time who may join");
             Verdict::NotNow { retry_after: self.rules.config.retry_after }
+        })
+    }
+
+    /// Says whose a newer token is. A hook that does not answer in time leaves the session with the one that it had.
+    pub(crate) async fn judge(&self, principal: Principal, token: SecretString) -> Result<Principal, Refusal> {
+        let asked = self.renew.renew(principal, token);
+        timeout(self.rules.config.hook, asked).await.unwrap_or_else(|_| {
+            tracing::warn!("the application does not say in time whose a newer token is");
+            Err(self.unavailable("it takes too long to tell whose token it is"))
         })
     }
 

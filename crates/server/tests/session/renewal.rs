@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_realtime_server::{ExposeSecret as _, NodeBuilder, Principal, Refusal};
+use actix_realtime_server::{Config, ExposeSecret as _, NodeBuilder, Principal, Refusal};
 use serde_json::{Value, json};
 use tokio::{
     io::duplex,
@@ -17,7 +17,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Tokens of this server are `NAME:SECONDS`, but for those that it has other words for.
 fn renewing(builder: NodeBuilder) -> NodeBuilder {
     // Positions and pings of idle sessions are of no interest here.
-    let builder = builder.configure(|config| config.heartbeat = 60 * MINUTE);
+    let builder = builder.configure(|config| {
+        config.heartbeat = 60 * MINUTE;
+        config.hook = 10 * MINUTE;
+    });
     builder.renew(|principal: Principal, token: actix_realtime_server::SecretString| async move {
         match token.expose_secret() {
             "bad" => Err(Refusal::Unauthorized("not good".to_owned())),
@@ -27,6 +30,7 @@ fn renewing(builder: NodeBuilder) -> NodeBuilder {
                 retry_after: Duration::from_secs(3),
             }),
             "nobody" => Ok(Principal::anonymous().valid_for(MINUTE)),
+            "never" => std::future::pending().await,
             "slow" => {
                 sleep(5 * MINUTE).await;
                 Ok(principal)
@@ -167,6 +171,26 @@ fn a_server_that_cannot_tell_now_leaves_the_session_with_the_token_that_it_had()
         );
         client.event(1, "k").await;
         client.acked(1).await;
+        client.say(refresh("bob:600")).await;
+        assert_eq!(client.next_of("meta").await["payload"]["expires_in_ms"], 600_000);
+    });
+}
+
+//
+#[test]
+fn a_hook_that_never_says_whose_the_newer_token_is_leaves_the_session_with_the_token_that_it_had() {
+    virtually(async {
+        let server = Server::with(renewing).await;
+        let mut client = connect(&server, Principal::new("bob").unwrap()).await;
+        client.resume(capable()).await;
+        let begun = Instant::now();
+        client.say(refresh("never")).await;
+        let told = client.next_of("error").await;
+        assert_eq!(begun.elapsed().as_secs(), 600, "{told}");
+        assert_eq!(
+            (&told["payload"]["code"], &told["payload"]["retry_after_ms"]),
+            (&json!("unavailable"), &json!(Config::default().retry_after.as_millis()))
+        );
         client.say(refresh("bob:600")).await;
         assert_eq!(client.next_of("meta").await["payload"]["expires_in_ms"], 600_000);
     });
