@@ -109,10 +109,10 @@ pub(crate) enum LinkPulse {
     Down,
 }
 
-/// The link is gone, or never came to be.
+/// The link of this generation is gone, or never came to be.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct LinkEnded(pub(crate) EndReason);
+pub(crate) struct LinkEnded(pub(crate) u64, pub(crate) EndReason);
 
 #[derive(Default)]
 struct Gate {
@@ -233,7 +233,7 @@ impl Connection {
             self.endpoints.handle_failure(now());
         }
         self.let_go();
-        self.doors.supervisor.do_send(LinkEnded(reason));
+        self.doors.supervisor.do_send(LinkEnded(generation, reason));
         ctx.stop();
     }
 

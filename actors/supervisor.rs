@@ -183,8 +183,9 @@ impl Supervisor {
 
     fn hang_up(&mut self) {
         (self.dial, self.asked) = (None, None);
+        // Even where the connection is down: what its link ended with may still be on its way here.
+        self.hanging_up = true;
         if self.child(ChildId::Connection).down().is_none() {
-            self.hanging_up = true;
             let reason = EndReason::Link(LinkEnd::Local(CloseCode::NORMAL));
             let (generation, code) = (self.links, CloseCode::NORMAL);
             self.doors.connection.do_send(HangUp { generation, code, reason });
@@ -221,8 +222,10 @@ impl Supervisor {
                 self.children[later].restart();
             }
         }
-        if let Some((_, refused)) = self.asked.filter(|_| child <= ChildId::Auth as usize) {
-            self.ask_for_a_token(refused);
+        // It may have lost the question. The same again, as its answer may be on its way; any other actor's panic loses
+        // none, and to repeat that a token was refused would be to say it of the one that came since.
+        if let Some((number, refused)) = self.asked.filter(|_| child == ChildId::Auth as usize) {
+            self.doors.auth.do_send(NeedToken { number, refused });
         }
         if child == connection {
             self.link_ended(EndReason::Panicked);
@@ -359,9 +362,12 @@ impl Handler<Exited> for Supervisor {
 impl Handler<LinkEnded> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, LinkEnded(reason): LinkEnded, _: &mut Context<Self>) {
+    fn handle(&mut self, LinkEnded(generation, reason): LinkEnded, _: &mut Context<Self>) {
         failpoint!("supervisor.LinkEnded");
-        self.link_ended(reason);
+        // The next may have been dialed already: that the connection is down is seen before this is heard.
+        if generation == self.links {
+            self.link_ended(reason);
+        }
         self.drain();
     }
 }

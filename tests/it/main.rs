@@ -21,6 +21,7 @@ mod presence;
 mod presence_node;
 mod receipts;
 mod receiving;
+mod seams;
 mod secrets;
 mod sending;
 mod storing;

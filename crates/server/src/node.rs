@@ -215,7 +215,11 @@ impl Inner {
     }
 
     /// Says whose a newer token is. A hook that does not answer in time leaves the session with the one that it had.
-    pub(crate) async fn judge(&self, principal: Principal, token: SecretString) -> Result<Principal, Refusal> {
+    pub(crate) async fn judge(
+        &self,
+        principal: Principal,
+        token: SecretString,
+    ) -> Result<Principal, Refusal> {
         let asked = self.renew.renew(principal, token);
         timeout(self.rules.config.hook, asked).await.unwrap_or_else(|_| {
             tracing::warn!("the application does not say in time whose a newer token is");
