@@ -39,6 +39,18 @@ impl App {
         value(builder(server).store(store).start_local(seed))
     }
 
+    /// A store whose inbox refuses everything for as long as it minds.
+    fn minding(&self) -> (Arc<Mutex<bool>>, RedbStore) {
+        let minds = Arc::new(Mutex::new(true));
+        let minded = minds.clone();
+        let store = RedbStore::from_database(self.database.clone());
+        let store = store.inbox(move |transaction: &WriteTransaction, events: &[Event]| {
+            count(transaction, events)?;
+            if *value(minded.lock()) { Err("not now".into()) } else { Ok(()) }
+        });
+        (minds, store)
+    }
+
     fn seen(&self) -> Vec<(String, u64)> {
         let transaction = value(self.database.begin_read());
         let Ok(seen) = transaction.open_table(SEEN) else { return vec![] };
@@ -121,14 +133,7 @@ fn links_that_are_cut_repeat_nothing_and_the_server_is_acked_what_is_applied() {
 fn an_inbox_that_refuses_is_told_and_offered_the_same_again_and_what_is_sent_goes_on() {
     run(|| async {
         let (server, app) = (ScriptedServer::new(), App::new());
-        let minds = Arc::new(Mutex::new(true));
-        let store = RedbStore::from_database(app.database.clone()).inbox({
-            let minds = minds.clone();
-            move |transaction: &WriteTransaction, events: &[Event]| {
-                count(transaction, events)?;
-                if *value(minds.lock()) { Err("not now".into()) } else { Ok(()) }
-            }
-        });
+        let (minds, store) = app.minding();
         let client = value(builder(&server).store(store).start_local(4));
         let mut events = client.events(Filter::default().kinds([Kind::Notice])).await;
         publish(&server, 1..=3);
@@ -143,5 +148,49 @@ fn an_inbox_that_refuses_is_told_and_offered_the_same_again_and_what_is_sent_goe
         *value(minds.lock()) = false;
         app.has_seen(3).await;
         assert_eq!(app.seen(), once(1..=3));
+    });
+}
+
+// [D-9]
+#[test]
+fn links_that_are_cut_while_the_inbox_refuses_come_back_and_what_is_sent_goes_on() {
+    run(|| async {
+        let (server, app) = (ScriptedServer::new(), App::new());
+        let (minds, store) = app.minding();
+        let client = value(builder(&server).store(store).start_local(5));
+        let mut events = client.events(Filter::default().kinds([Kind::Notice])).await;
+        for round in 0..5 {
+            publish(&server, round * 3 + 1..=round * 3 + 3);
+            until(&mut events, |event| matches!(event, Event::InboxRefused { .. }).then_some(())).await;
+            server.cut(actix_realtime::LinkEnd::Eof);
+            let sent = value(client.send(message("up", round)).await);
+            let acked = tokio::time::timeout(std::time::Duration::from_secs(60), sent.acked()).await;
+            assert!(acked.is_ok(), "round {round}");
+        }
+        assert_eq!(app.seen(), []);
+        *value(minds.lock()) = false;
+        app.has_seen(15).await;
+        assert_eq!(app.seen(), once(1..=15));
+    });
+}
+
+#[test]
+fn an_inbox_that_refuses_for_ever_does_not_keep_the_client_from_ending() {
+    run(|| async {
+        let (server, app) = (ScriptedServer::new(), App::new());
+        let (_minds, store) = app.minding();
+        let client = value(builder(&server).store(store).start_local(6));
+        let mut events = client.events(Filter::default().kinds([Kind::Notice])).await;
+        publish(&server, 1..=3);
+        until(&mut events, |event| matches!(event, Event::InboxRefused { .. }).then_some(())).await;
+        let begun = tokio::time::Instant::now();
+        let report = client.shutdown(std::time::Duration::from_secs(600)).await;
+        assert!(report.store_closed && begun.elapsed().as_secs() < 5, "{report:?} {:?}", begun.elapsed());
+        drop(client);
+        // Nothing of it was taken for done.
+        let client = app.start(&server, 7);
+        app.has_seen(3).await;
+        assert_eq!(app.seen(), once(1..=3));
+        drop(client);
     });
 }

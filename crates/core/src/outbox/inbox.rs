@@ -10,7 +10,7 @@ use super::{InFlight, Outbox, Output};
 use crate::{
     event::Event,
     session::Items,
-    store::{Cursor, Meta},
+    store::{Cursor, Meta, Peer},
 };
 
 /// How long an inbox that refused is left alone.
@@ -80,8 +80,49 @@ impl<R, W> Outbox<R, W> {
             return;
         }
         self.inbox.waiting.push_back(items);
+        if self.inbox.retry_at.is_some() {
+            self.show_ephemerals();
+        }
         self.flush_later(now);
         self.begin_commit(now);
+    }
+
+    /// What is ephemeral waits for a commit, which is soon over, but not for an inbox that refuses: nothing bounds it.
+    fn show_ephemerals(&mut self) {
+        let Some(after) = self.inbox.waiting.front().map(|items| items.after) else { return };
+        let mut shown = Vec::new();
+        for Items { items, .. } in &mut self.inbox.waiting {
+            shown.extend(items.extract_if(.., |item| item.is_ephemeral));
+        }
+        self.inbox.waiting.retain(|items| !items.items.is_empty());
+        if !shown.is_empty() {
+            self.outputs.push_back(Output::Deliver(Items { after, items: shown }));
+        }
+    }
+
+    /// A session wants to begin, and the inbox refuses what the one before has brought. It could not begin for as long
+    /// as that waits, and nothing could be sent; so that is let go of, for the server to say it again. A baseline server
+    /// would not.
+    pub(super) fn let_go_of_refused(&mut self) {
+        let is_told_again = self.meta.endpoints.get(&self.endpoint) == Some(&Peer::Proto2);
+        if self.inbox.retry_at.is_none() || !is_told_again {
+            return;
+        }
+        self.show_ephemerals();
+        for event in self.inbox.waiting.drain(..).flat_map(|items| items.items).filter_map(|item| item.event)
+        {
+            if let Event::ChannelJoined { .. } | Event::ChannelRefused { .. } = event {
+                self.outputs.push_back(Output::Event(event));
+            }
+        }
+        self.pass_question_on();
+    }
+
+    /// Time passed: an inbox that was left alone is not any longer.
+    pub(super) fn offer_again(&mut self, now: Instant) {
+        if self.inbox.retry_at.take_if(|at| now >= *at).is_some() && !self.inbox.is_empty() {
+            self.flush_at = Some(now);
+        }
     }
 
     /// The session asks where the hub stands, or lets it forget that first: behind everything that has arrived.
@@ -167,8 +208,10 @@ impl<R, W> Outbox<R, W> {
         self.bounds.put_back(entries);
         self.inbox.put_back(arrived.items);
         self.inbox.retry_at = Some(now + RETRY_AFTER);
+        self.show_ephemerals();
         self.counts.store_errors += 1;
         self.outputs.push_back(Output::Event(Event::InboxRefused { reason: reason.into() }));
         self.begin_commit(now);
+        self.answer_prepare();
     }
 }

@@ -322,11 +322,12 @@ impl<R, W> Outbox<R, W> {
     }
 
     fn answer_prepare(&mut self) {
-        let busy = self.in_flight.is_some() || self.wants.answer.is_some() || !self.inbox.is_empty();
-        if !matches!(self.state, State::Ready) || busy {
+        let busy = self.in_flight.is_some() || self.wants.answer.is_some();
+        if !matches!(self.state, State::Ready) || busy || self.prepare.is_none() {
             return;
         }
-        if let Some(generation) = self.prepare.take() {
+        self.let_go_of_refused();
+        if let Some(generation) = self.prepare.take_if(|_| self.inbox.is_empty()) {
             let peer = self.meta.endpoints.get(&self.endpoint).copied();
             self.outputs.push_back(Output::Facts(Box::new(Facts {
                 generation,
@@ -430,6 +431,7 @@ impl<R, W> Outbox<R, W> {
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_due(now);
+        self.offer_again(now);
         self.begin_commit(now);
     }
 

@@ -244,3 +244,75 @@ fn what_is_ephemeral_is_shown_at_once_and_never_applied_but_overtakes_nothing() 
     rig.commit_lazily();
     assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned()], 3));
 }
+
+// [D-9] [S-1]
+#[test]
+fn a_session_can_begin_while_the_inbox_refuses_and_the_server_says_again_what_was_not_applied() {
+    for peer in [Peer::Proto2, Peer::Baseline] {
+        let mut rig = rig();
+        rig.meta.endpoints.insert("ws://localhost/ws".into(), peer);
+        let mut rig = rig.restart();
+        let joined = Event::ChannelJoined { channel: "c".into() };
+        let mut items = numbered([1, 2]);
+        items.push(Item { event: Some(joined.clone()), cursor: None, is_ephemeral: false });
+        rig.arrive(items);
+        rig.refuse();
+        rig.outbox.handle_link_down();
+        rig.outbox.handle_prepare(2);
+        rig.outbox.handle_ask_standing(false);
+        rig.drain();
+        rig.sync();
+        if peer == Peer::Baseline {
+            // Nobody would say it again.
+            assert_eq!((rig.facts.len(), rig.questions), (0, 0));
+            rig.commit_lazily();
+            assert_eq!((rig.has_applied().len(), rig.facts.len(), rig.questions), (2, 1, 1));
+            continue;
+        }
+        assert_eq!((rig.facts.len(), rig.questions), (1, 1));
+        assert_eq!(rig.facts[0].meta.cursor, None, "from before what was refused");
+        assert!(rig.events.contains(&joined), "the server does not say this again");
+        rig.arrive(numbered([1]));
+        assert!(rig.commit.is_none(), "it is still left alone for a second");
+        rig.commit_lazily();
+        assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned()], 1));
+    }
+}
+
+#[test]
+fn a_position_that_came_while_the_inbox_was_left_alone_does_not_wait_for_ever() {
+    let mut rig = rig();
+    rig.meta.endpoints.insert("ws://localhost/ws".into(), Peer::Proto2);
+    let mut rig = rig.restart();
+    rig.arrive(numbered([1]));
+    rig.refuse();
+    rig.outbox.handle_prepare(2);
+    rig.drain();
+    rig.arrive(vec![Item { event: None, cursor: Some(cursor(1)), is_ephemeral: false }]);
+    rig.pass(Duration::from_millis(500));
+    rig.sync();
+    let at = rig.outbox.poll_timeout().expect("it is not forgotten");
+    rig.pass(at - rig.now);
+    rig.sync();
+    assert_eq!(rig.meta.cursor, Some(cursor(1)));
+    assert!(rig.outbox.poll_timeout().is_none_or(|at| at > rig.now), "and nothing spins");
+}
+
+// [D-9]
+#[test]
+fn what_is_ephemeral_does_not_pile_up_behind_an_inbox_that_refuses() {
+    let mut rig = rig();
+    let ephemeral = |n| Item { is_ephemeral: true, ..message(n, None) };
+    rig.arrive(numbered([1]));
+    rig.arrive(vec![ephemeral(1)]);
+    rig.outbox
+        .handle_arrived(Items { after: 1, items: vec![message(2, Some(cursor(2))), ephemeral(2)] }, rig.now);
+    rig.refuse();
+    rig.outbox.handle_arrived(Items { after: 2, items: vec![ephemeral(3)] }, rig.now);
+    rig.drain();
+    let shown: Vec<_> = rig.delivered.iter().map(|item| item.event.clone()).collect();
+    assert_eq!(shown, [1, 2, 3].map(|n| ephemeral(n).event), "in order");
+    assert!(rig.deliveries.iter().all(|after| *after == 0), "where the hub stands: {:?}", rig.deliveries);
+    rig.commit_lazily();
+    assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned(), "2".to_owned()], 5));
+}

@@ -60,6 +60,7 @@ struct Rig {
     failed: Option<Arc<str>>,
     /// Items for the hub, events that the inbox applied, and how often the hub was asked where it stands.
     delivered: Vec<Item>,
+    deliveries: Vec<u64>,
     applied: Vec<Event>,
     questions: usize,
 }
@@ -110,6 +111,7 @@ impl Rig {
             asked_reads: vec![],
             failed: None,
             delivered: vec![],
+            deliveries: vec![],
             applied: vec![],
             questions: 0,
         }
@@ -266,7 +268,10 @@ impl Rig {
                 Output::Reconciled { course, .. } => self.courses.push(course),
                 Output::CursorCommitted(cursor) => self.cursors.push(cursor),
                 Output::ChannelsCommitted(_) => {}
-                Output::Deliver(items) => self.delivered.extend(items.items),
+                Output::Deliver(items) => {
+                    self.deliveries.push(items.after);
+                    self.delivered.extend(items.items);
+                }
                 Output::AskStanding(_) => self.questions += 1,
                 Output::Event(event) => self.events.push(event),
                 Output::Failed(text) => self.failed = Some(text),
