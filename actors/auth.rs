@@ -12,6 +12,7 @@ use actix_realtime_core::{
     metrics::Metrics,
     session::TokenNews,
 };
+use actix_realtime_protocol::limits;
 
 use crate::{
     delegate::{Answered, Call, Delegate, Keep},
@@ -153,7 +154,7 @@ impl Handler<Answered> for Auth {
     fn handle(&mut self, Answered { number, answer }: Answered, _: &mut Context<Self>) {
         failpoint!("auth.Answered");
         if let Err(error) = &answer {
-            tracing::warn!(%error, "no token from the delegate");
+            tracing::warn!(error = limits::escape(&error.to_string()), "no token from the delegate");
         }
         self.machine.handle_answer(number, answer, self.now());
         self.drain();

@@ -14,6 +14,7 @@ use std::{
 
 use actix::prelude::*;
 use actix_realtime_core::auth::{Ask, AuthDelegate, AuthError, Token};
+use actix_realtime_protocol::limits;
 use tokio::time::timeout;
 
 use crate::driver::failpoint;
@@ -110,7 +111,8 @@ impl Delegate {
         };
         ctx.spawn(kept.into_actor(self).map(|kept, me, ctx| {
             if let Err(error) = kept {
-                tracing::warn!(%error, "the token could not be kept, or not be forgotten");
+                let error = limits::escape(&error.to_string());
+                tracing::warn!(error, "the token could not be kept, or not be forgotten");
             }
             me.keeping = None;
             me.keep(ctx);

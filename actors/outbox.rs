@@ -17,7 +17,7 @@ use actix_realtime_core::{
     session::Items,
     store::{Cursor, Fresh, LocalId, Settle},
 };
-use actix_realtime_protocol::Key;
+use actix_realtime_protocol::{Key, limits};
 
 use crate::{
     disk::{self, Order, Work, Worked},
@@ -267,10 +267,10 @@ impl Outbox {
 
     fn tell(&self, event: Event) {
         if let Event::StoreFailing { error } = &event {
-            tracing::warn!(%error, "the store fails");
+            tracing::warn!(error = limits::escape(error), "the store fails");
         }
         if let Event::InboxRefused { reason } = &event {
-            tracing::warn!(%reason, "the inbox refuses");
+            tracing::warn!(reason = limits::escape(reason), "the inbox refuses");
         }
         self.doors.events.do_send(Occurred(event));
     }

@@ -6,14 +6,17 @@ use std::{
     time::Duration,
 };
 
-use actix_realtime::{CloseCode, ConnectionState, LinkEnd, OpenError, testing::ScriptedServer};
+use actix_realtime::{
+    AuthDelegate, AuthError, BoxFuture, CloseCode, ConnectionState, LinkEnd, OpenError, RedbStore, Token,
+    testing::ScriptedServer,
+};
 use tracing::{
     Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
-use crate::{connected, run, start, state, value};
+use crate::{builder, connected, run, start, state, value};
 
 type Fields = Arc<Mutex<Vec<(String, String)>>>;
 
@@ -79,6 +82,56 @@ fn what_a_peer_says_is_escaped_and_cut_in_every_line() {
     let marked = fields.iter().filter(|(_, text)| text.contains("marked"));
     let targets: std::collections::BTreeSet<_> = marked.map(|(field, _)| field.as_str()).collect();
     let expected = ["actix_realtime::connection reason", "actix_realtime::supervisor state"];
+    assert_eq!(targets, expected.into());
+    for (field, text) in fields.iter() {
+        assert!(text.len() <= 256, "{field} has {} bytes: {text}", text.len());
+        assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'), "{field}: {text:?}");
+    }
+}
+
+/// Refuses with a peer's words, and never has a token.
+struct Repeating(String);
+
+impl AuthDelegate for Repeating {
+    fn refresh(&self) -> BoxFuture<'_, Result<Token, AuthError>> {
+        Box::pin(async { Err(AuthError::Unavailable(self.0.clone())) })
+    }
+
+    fn save(&self, _: Token) -> BoxFuture<'_, Result<(), AuthError>> {
+        Box::pin(async { Err(AuthError::Unavailable(self.0.clone())) })
+    }
+}
+
+#[test]
+fn what_the_application_repeats_of_a_peer_s_words_is_escaped_and_cut_as_well() {
+    let fields = Fields::default();
+    let nasty = format!("marked\n\u{1b}[2J\r\u{202e}{}", "\u{1f600}".repeat(100));
+    tracing::subscriber::with_default(Everything(fields.clone()), || {
+        run(|| async {
+            let (server, folder) = (ScriptedServer::new(), value(tempfile::tempdir()));
+            let repeated = nasty.clone();
+            let store = RedbStore::new(folder.path().join("outbox.redb"));
+            let store = store.inbox(move |_, _| Err(repeated.clone().into()));
+            let client = builder(&server).store(store).auth(Repeating(nasty.clone()));
+            let client = value(client.start_local(7));
+            client.set_token("t");
+            connected(&client).await;
+            value(server.publish("e", None, &1));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            server.accept_tokens(["u"]);
+            server.cut(LinkEnd::Eof);
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        });
+    });
+    let fields = value(fields.lock());
+    let marked = fields.iter().filter(|(_, text)| text.contains("marked"));
+    let targets: std::collections::BTreeSet<_> = marked.map(|(field, _)| field.as_str()).collect();
+    let expected = [
+        "actix_realtime::auth error",
+        "actix_realtime::delegate error",
+        "actix_realtime::outbox reason",
+        "actix_realtime::supervisor state",
+    ];
     assert_eq!(targets, expected.into());
     for (field, text) in fields.iter() {
         assert!(text.len() <= 256, "{field} has {} bytes: {text}", text.len());
