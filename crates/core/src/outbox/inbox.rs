@@ -179,6 +179,10 @@ impl<R, W> Outbox<R, W> {
             self.outputs.extend(arrived.items.into_iter().map(Output::Deliver));
             self.outputs.extend(arrived.cursor.map(Output::CursorCommitted));
         }
+        // What waited only so that it overtakes nothing needs no commit of its own.
+        while self.inbox.waiting.front().is_some_and(|it| it.items.iter().all(|item| item.is_ephemeral)) {
+            self.outputs.extend(self.inbox.waiting.pop_front().map(Output::Deliver));
+        }
         self.pass_question_on();
     }
 

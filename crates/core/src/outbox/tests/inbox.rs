@@ -240,9 +240,15 @@ fn what_is_ephemeral_is_shown_at_once_and_never_applied_but_overtakes_nothing() 
     rig.arrive(numbered([1]));
     rig.arrive(vec![ephemeral(2)]);
     assert_eq!(rig.delivered.len(), 1);
+    rig.outbox.handle_prepare(2);
+    rig.drain();
     rig.commit_one();
-    rig.commit_lazily();
     assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned()], 3));
+    assert_eq!(
+        (rig.facts.len(), rig.commit.is_none()),
+        (1, true),
+        "it costs no commit, and nobody waits for one"
+    );
 }
 
 // [D-9] [S-1]
