@@ -136,7 +136,8 @@ fn a_panic_elsewhere_does_not_make_a_token_that_was_just_fetched_one_that_was_re
         let client = builder(&server).token("old").auth(Letting(Arc::clone(&held)));
         let client = value(client.configure(|config| config.connect_on_start(false)).start_local(3));
         let mut events = client.events(Filter::default().kinds([Kind::Connection])).await;
-        locked(&held).extend(events.next().await);
+        let first = events.next().await;
+        locked(&held).extend(first);
         // It is told of before the token, and by another actor.
         let mut panics = 1;
         failpoints::set(move |site| {
