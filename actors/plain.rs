@@ -242,6 +242,10 @@ impl Actor for PlainClient {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        if self.ending {
+            // The link that it would have ended with went with the life before.
+            return ctx.stop();
+        }
         self.timer.start(ctx);
         self.drain(ctx);
     }

@@ -249,3 +249,21 @@ fn a_panic_in_any_handler_costs_a_link_at_most() {
         });
     }
 }
+
+#[test]
+fn a_panic_over_its_link_s_last_word_does_not_keep_a_client_from_ending() {
+    run(|| async {
+        let (client, _peers) = start();
+        connected(&mut client.events().await).await;
+        let mut panics = 1;
+        failpoints::set(move |site| {
+            if site == "plain.Said" && panics > 0 {
+                panics -= 1;
+                std::panic::resume_unwind(Box::new("planted"));
+            }
+        });
+        let ended = timeout(Duration::from_secs(3600), client.shutdown()).await;
+        failpoints::clear();
+        assert!(ended.is_ok());
+    });
+}
