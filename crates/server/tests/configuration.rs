@@ -35,6 +35,13 @@ fn none<T>(value: Option<T>) -> String {
 fn the_tables_of_the_server_are_its_settings() {
     let config = Config::default();
     assert_eq!(
+        table("presence option"),
+        rows([
+            ("presence.grace", format!("{:?}", config.presence.grace)),
+            ("presence.max_members", config.presence.max_members.to_string()),
+        ])
+    );
+    assert_eq!(
         table("server setting"),
         rows([
             ("max_frame", config.max_frame.to_string()),
