@@ -113,6 +113,10 @@ pub(crate) struct Events {
     next_subscriber: u64,
     /// An event that is being taken: nobody would tell it again, should that panic.
     taking: Option<Event>,
+    /// Items that are being taken, with an inbox: the position is behind them already, so that a session that finds no
+    /// other would not have them said again.
+    applied: Option<Items>,
+    has_inbox: bool,
     session: Recipient<HubSaid>,
     outbox: Recipient<Told>,
     metrics: Recipient<Counted>,
@@ -128,7 +132,19 @@ impl Events {
     ) -> Self {
         let (sinks, held) = (BTreeMap::new(), BTreeMap::new());
         let machine = Hub::new(config, has_inbox);
-        Self { machine, sinks, held, next_subscriber: 1, taking: None, session, outbox, metrics }
+        let (taking, applied) = (None, None);
+        Self {
+            machine,
+            sinks,
+            held,
+            next_subscriber: 1,
+            taking,
+            applied,
+            has_inbox,
+            session,
+            outbox,
+            metrics,
+        }
     }
 
     fn drain(&mut self, ctx: &Context<Self>) {
@@ -181,6 +197,9 @@ impl Supervised for Events {
         if let Some(event) = self.taking.take() {
             self.machine.handle_event(event);
         }
+        if let Some(items) = self.applied.take() {
+            self.machine.handle_items(items);
+        }
         self.drain(ctx);
     }
 }
@@ -189,8 +208,10 @@ impl Handler<Deliver> for Events {
     type Result = ();
 
     fn handle(&mut self, Deliver(items): Deliver, ctx: &mut Context<Self>) {
+        self.applied = self.has_inbox.then(|| items.clone());
         failpoint!("events.Deliver");
         self.machine.handle_items(items);
+        self.applied = None;
         self.drain(ctx);
     }
 }

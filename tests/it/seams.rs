@@ -8,7 +8,8 @@ use std::{
 };
 
 use actix_realtime::{
-    AuthDelegate, AuthError, BoxFuture, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, Token,
+    AuthDelegate, AuthError, BoxFuture, CloseCode, ConnectionState, Event, Filter, Kind, LinkEnd, RedbStore,
+    Token,
     extend::transport::{Link, LinkWriter, LocalBoxFuture, OpenError, OpenRequest, Transport},
     failpoints,
     testing::{MemoryTransport, ScriptedServer},
@@ -157,4 +158,43 @@ fn a_panic_elsewhere_does_not_make_a_token_that_was_just_fetched_one_that_was_re
             (1, vec!["old".into(), "good".into()])
         );
     });
+}
+
+// [D-9] [S-5]
+#[test]
+fn what_the_hub_lost_to_a_panic_is_said_again_with_an_inbox_as_without() {
+    for has_inbox in [false, true] {
+        for at in 1..=3 {
+            run(|| async {
+                let (server, folder) = (ScriptedServer::new(), value(tempfile::tempdir()));
+                let store = RedbStore::new(folder.path().join("outbox.redb"));
+                let store = if has_inbox { store.inbox(|_, _| Ok(())) } else { store };
+                let client = value(builder(&server).store(store).start_local(3));
+                connected(&client).await;
+                let mut events = client.events(Filter::default().kinds([Kind::Message, Kind::Gap])).await;
+                let mut hits = 0;
+                failpoints::set(move |site| {
+                    hits += u64::from(site == "events.Deliver");
+                    if site == "events.Deliver" && hits == at {
+                        std::panic::resume_unwind(Box::new("planted"));
+                    }
+                });
+                let mut seen = Vec::new();
+                for n in 1..=4 {
+                    value(server.publish("e", None, &n));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                while seen.len() < 4 {
+                    let next = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
+                    let Ok(Some(event)) = next else { break };
+                    match &*event {
+                        Event::Message(message) => seen.push(message.payload.to_string()),
+                        other => seen.push(format!("{other:?}")),
+                    }
+                }
+                failpoints::clear();
+                assert_eq!(seen, crate::numbers(1..=4), "inbox: {has_inbox}, panic at {at}");
+            });
+        }
+    }
 }
