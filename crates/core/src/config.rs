@@ -14,6 +14,7 @@ use crate::{
     pace::PaceOptions,
     presence::PresenceOptions,
     receipts::ReceiptOptions,
+    requests::RequestOptions,
     rotation::EndpointOptions,
     transport::LinkLimits,
     typing::TypingOptions,
@@ -117,6 +118,7 @@ pub struct Config {
     pub(crate) presence: PresenceOptions,
     pub(crate) typing: TypingOptions,
     pub(crate) receipts: ReceiptOptions,
+    pub(crate) requests: RequestOptions,
 }
 
 impl fmt::Debug for Config {
@@ -297,6 +299,7 @@ impl ConfigBuilder {
                 presence: PresenceOptions::default(),
                 typing: TypingOptions::default(),
                 receipts: ReceiptOptions::default(),
+                requests: RequestOptions::default(),
             },
         }
     }
@@ -362,6 +365,8 @@ impl ConfigBuilder {
         typing: TypingOptions;
         /// How read receipts are sent and kept.
         receipts: ReceiptOptions;
+        /// How requests wait for their replies.
+        requests: RequestOptions;
     }
 
     /// More endpoints of the same service. Default none.
@@ -532,6 +537,7 @@ impl ConfigBuilder {
         config.presence.validate()?;
         config.typing.validate()?;
         config.receipts.validate()?;
+        config.requests.validate()?;
         Ok(config)
     }
 }

@@ -32,6 +32,8 @@ struct Parts {
     ttl_ms: Option<u64>,
     coalesce: Option<Box<str>>,
     in_place_of: Option<LocalId>,
+    wants_reply: bool,
+    reply_to: Option<Key>,
 }
 
 impl Draft {
@@ -63,6 +65,8 @@ impl Draft {
             chosen_key: row.chosen_key && key.is_some(),
             key,
             ttl_ms: event.ttl_ms,
+            wants_reply: event.wants_reply,
+            reply_to: event.reply_to.and_then(|key| Key::new(&key).ok()),
             ..Parts::default()
         })))
     }
@@ -157,6 +161,22 @@ impl Draft {
         self.0.coalesce.as_deref()
     }
 
+    /// Makes it a request: it asks for a reply, and is durable.
+    #[must_use]
+    pub fn wanting_reply(self) -> Self {
+        let mut draft = self.delivery(Delivery::AtLeastOnce);
+        draft.parts().wants_reply = true;
+        draft
+    }
+
+    /// Makes it a reply to the request with this key, durable.
+    #[must_use]
+    pub fn replying_to(self, request: Key) -> Self {
+        let mut draft = self.delivery(Delivery::AtLeastOnce);
+        draft.parts().reply_to = Some(request);
+        draft
+    }
+
     /// Gives it a key if it has none yet.
     pub fn assign_key(&mut self, make: impl FnOnce() -> Key) {
         if self.0.key.is_none() {
@@ -207,7 +227,9 @@ impl Draft {
         let Some(key) = self.key_ref() else { return };
         let (event, channel, payload) = (self.event(), self.0.channel.as_deref(), self.payload());
         let ttl_ms = self.0.ttl_ms;
-        let body = encode::EventBody { key, event, channel, ttl_ms, timestamp, payload };
+        let reply_to = self.0.reply_to.as_ref().map(Key::as_str);
+        let exchange = encode::Exchange { wants_reply: self.0.wants_reply, reply_to };
+        let body = encode::EventBody { key, event, channel, ttl_ms, exchange, timestamp, payload };
         encode::event_body(out, &body);
     }
 }
@@ -272,6 +294,20 @@ mod tests {
         assert_eq!((other.key_ref(), other.has_chosen_key()), (None, false));
         assert_eq!(other.key(key), draft);
         assert_eq!(Draft::of_row(&Row { body: "}".into(), ..row }, true), None);
+    }
+
+    //
+    #[test]
+    fn a_request_or_a_reply_that_is_sent_anew_out_of_its_row_is_one_still() {
+        let key = |key: &str| Key::new(key).unwrap();
+        let draft = Draft::new("e", &1).unwrap().key(key("k"));
+        for draft in [draft.clone().wanting_reply(), draft.replying_to(key("ask-1"))] {
+            let (mut body, mut again) = (String::new(), String::new());
+            draft.write_body(&mut body, "2026-01-01T00:00:00.000Z");
+            let row = Row { id: LocalId(1), body: body.clone().into(), chosen_key: true };
+            Draft::of_row(&row, true).unwrap().write_body(&mut again, "2026-01-01T00:00:00.000Z");
+            assert_eq!(again, body);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A message from the server. Cheap to clone: it shares the frame that it came in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     /// The event's name.
     pub event: ByteString,
@@ -27,6 +27,10 @@ pub struct Received {
     pub sender: Option<ByteString>,
     /// Its idempotency key.
     pub key: Option<ByteString>,
+    /// Whether its sender waits for a reply.
+    pub wants_reply: bool,
+    /// The idempotency key of the request that it answers.
+    pub reply_to: Option<ByteString>,
     /// The server's stamp, RFC 3339: authoritative for order between senders (F-4).
     pub timestamp: Option<ByteString>,
     /// Its number in this session, from a `proto: 2` server.
@@ -38,7 +42,7 @@ pub struct Received {
 impl Received {
     /// Bytes of its parts: about the length of the frame that it came in, and keeps.
     pub(crate) fn len(&self) -> u64 {
-        let parts = [&self.channel, &self.sender, &self.key, &self.timestamp];
+        let parts = [&self.channel, &self.sender, &self.key, &self.timestamp, &self.reply_to];
         let rest: usize = parts.into_iter().flatten().map(|part| part.len()).sum();
         (self.event.len() + self.payload.len() + rest) as u64
     }

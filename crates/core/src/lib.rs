@@ -24,6 +24,7 @@ pub mod presence;
 pub mod receipts;
 mod refusal;
 pub mod report;
+pub mod requests;
 pub mod retry;
 pub mod rotation;
 pub mod session;

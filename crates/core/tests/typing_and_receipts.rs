@@ -1,4 +1,4 @@
-//! `docs/configuration.md` says of typing and receipts what the code does, and each range is the one that is enforced.
+//! `docs/configuration.md` says of typing, receipts and requests what the code does, and each range is the one that is enforced.
 #![expect(clippy::panic, reason = "a test helper fails its test")]
 
 use std::{fmt::Debug, time::Duration};
@@ -6,6 +6,7 @@ use std::{fmt::Debug, time::Duration};
 use actix_realtime_core::{
     config::{Config, ConfigError},
     receipts::ReceiptOptions,
+    requests::RequestOptions,
     typing::TypingOptions,
 };
 
@@ -97,4 +98,24 @@ fn a_user_whose_name_is_none_is_refused() {
         matches!(with(""), Some(ConfigError::UserId(_)))
             && matches!(with("a\nb"), Some(ConfigError::UserId(_)))
     );
+}
+
+#[test]
+fn the_page_has_the_options_of_requests_with_the_ranges_that_are_enforced() {
+    let requests = |change: &dyn Fn(&mut RequestOptions), name: &str| {
+        let mut options = RequestOptions::default();
+        change(&mut options);
+        judge(Config::builder("wss://example.test/ws").requests(options).build(), name)
+    };
+    let defaults = RequestOptions::default();
+    assert_eq!(page("RequestOptions", "max_waiting"), row(defaults.max_waiting, 1, 1_000_000));
+    let waiting = |n| requests(&|o| o.max_waiting = n, "requests.max_waiting");
+    assert!(waiting(1) && waiting(1_000_000) && !waiting(0) && !waiting(1_000_001));
+    assert_eq!(page("RequestOptions", "max_remembered"), row(defaults.max_remembered, 0, 100_000));
+    let remembered = |n| requests(&|o| o.max_remembered = n, "requests.max_remembered");
+    assert!(remembered(0) && remembered(100_000) && !remembered(100_001));
+    let (default, most) = (defaults.max_remembered_bytes, 1 << 30);
+    assert_eq!(page("RequestOptions", "max_remembered_bytes"), row(default, 0, most));
+    let bytes = |n| requests(&|o| o.max_remembered_bytes = n, "requests.max_remembered_bytes");
+    assert!(bytes(0) && bytes(most) && !bytes(most + 1));
 }

@@ -36,6 +36,9 @@ struct Common<'a> {
     #[serde(borrow)]
     pos: Option<Text<'a>>,
     ttl_ms: Option<u64>,
+    wants_reply: Option<bool>,
+    #[serde(borrow)]
+    reply_to: Option<Text<'a>>,
 }
 
 /// Decodes the text of one frame.
@@ -162,7 +165,7 @@ fn event<'a>(common: Common<'a>, limits: &Limits) -> Result<Frame<'a>, DecodeErr
     if let Some(channel) = &common.channel {
         channel_name(channel).map_err(DecodeError::Name)?;
     }
-    if let Some(key) = &common.idempotency_key {
+    for key in [&common.idempotency_key, &common.reply_to].into_iter().flatten() {
         Key::check(key).map_err(DecodeError::Name)?;
     }
     opaque("pos", common.pos.as_deref()).map_err(DecodeError::Name)?;
@@ -180,6 +183,8 @@ fn event<'a>(common: Common<'a>, limits: &Limits) -> Result<Frame<'a>, DecodeErr
         sender: common.sender,
         pos: common.pos,
         ttl_ms: common.ttl_ms,
+        wants_reply: common.wants_reply.unwrap_or(false),
+        reply_to: common.reply_to,
     }))
 }
 

@@ -82,6 +82,24 @@ impl EventHead {
     }
 }
 
+/// What an event has to do with requests and replies. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exchange<'a> {
+    /// Whether its sender waits for a reply.
+    pub wants_reply: bool,
+    /// The idempotency key of the request that it answers.
+    pub reply_to: Option<&'a str>,
+}
+
+fn exchange(out: &mut String, exchange: Exchange<'_>) {
+    if exchange.wants_reply {
+        out.push_str(",\"wants_reply\":true");
+    }
+    if let Some(key) = exchange.reply_to {
+        field(out, "reply_to", key);
+    }
+}
+
 /// The fields of an event that do not depend on its number; `payload` is JSON already.
 #[derive(Clone, Copy, Debug)]
 pub struct EventBody<'a> {
@@ -93,6 +111,8 @@ pub struct EventBody<'a> {
     pub channel: Option<&'a str>,
     /// How long it is worth delivering, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// Whether it asks or answers.
+    pub exchange: Exchange<'a>,
     /// RFC 3339.
     pub timestamp: &'a str,
     /// Its payload, as JSON.
@@ -112,6 +132,8 @@ pub fn event_body(out: &mut String, event: &EventBody<'_>) {
     if let Some(channel) = event.channel {
         field(out, "channel", channel);
     }
+    exchange(out, event.exchange);
+    // Right before the stamp, where `body_ttl` looks for it.
     if let Some(ttl_ms) = event.ttl_ms {
         number(out, "ttl_ms", ttl_ms);
     }
@@ -138,7 +160,7 @@ pub fn body_ttl(body: &str) -> Option<(u64, &str)> {
 }
 
 /// What a server relays of an event: everything but the number and position of the session that it goes to (C-5).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RelayBody<'a> {
     /// The event's name.
     pub event: &'a str,
@@ -146,6 +168,8 @@ pub struct RelayBody<'a> {
     pub key: Option<&'a str>,
     /// Its channel.
     pub channel: Option<&'a str>,
+    /// Whether it asks or answers.
+    pub exchange: Exchange<'a>,
     /// The principal that sent it.
     pub sender: &'a str,
     /// The server's stamp, RFC 3339 (F-4).
@@ -167,6 +191,7 @@ pub fn relay_body(out: &mut String, event: &RelayBody<'_>) {
     if let Some(channel) = event.channel {
         field(out, "channel", channel);
     }
+    exchange(out, event.exchange);
     field(out, "sender", event.sender);
     field(out, "timestamp", event.timestamp);
     out.push_str(",\"payload\":");

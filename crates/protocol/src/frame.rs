@@ -47,6 +47,10 @@ pub struct Event<'a> {
     pub pos: Option<Text<'a>>,
     /// How long it is worth delivering, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// Whether its sender waits for a reply.
+    pub wants_reply: bool,
+    /// The idempotency key of the request that it answers.
+    pub reply_to: Option<Text<'a>>,
 }
 
 impl<'a> Event<'a> {

@@ -320,6 +320,7 @@ fn an_event_is_encoded_once_and_numbered_as_often_as_needed() {
         event: "chat.\"x\"",
         channel: Some("general"),
         ttl_ms: Some(50),
+        exchange: encode::Exchange::default(),
         timestamp: "2026-01-01T00:00:00.000Z",
         payload: r#"{"n":1}"#,
     };
@@ -339,6 +340,42 @@ fn an_event_is_encoded_once_and_numbered_as_often_as_needed() {
     }
 }
 
+// [Q-1] [Q-4]
+#[test]
+fn requests_and_replies_are_told_by_their_fields() {
+    let key = Key::new("re.1").unwrap();
+    let mut body = String::new();
+    let exchange = encode::Exchange { wants_reply: true, reply_to: Some("ask-1") };
+    let (timestamp, payload) = ("2026-01-01T00:00:00.000Z", "1");
+    let sent = encode::EventBody {
+        key: &key,
+        event: "e",
+        channel: None,
+        ttl_ms: None,
+        exchange,
+        timestamp,
+        payload,
+    };
+    encode::event_body(&mut body, &sent);
+    let mut text = String::new();
+    encode::EventHead::new("me").write(&mut text, 1, &body);
+    let read = event(&text);
+    assert_eq!((read.wants_reply, read.reply_to.as_deref()), (true, Some("ask-1")));
+    body.clear();
+    encode::relay_body(&mut body, &encode::RelayBody { event: "e", payload, exchange, ..Default::default() });
+    let text = encode::relay(3, "17@e", &body);
+    let read = event(&text);
+    assert_eq!((read.wants_reply, read.reply_to.as_deref()), (true, Some("ask-1")));
+    let plain = event(r#"{"type":"event","event":"e","wants_reply":null,"reply_to":null}"#);
+    assert_eq!((plain.wants_reply, plain.reply_to), (false, None));
+    for long in ["x".repeat(65), String::new(), "a b".to_owned()] {
+        let text = serde_json::json!({ "type": "event", "event": "e", "reply_to": long }).to_string();
+        assert!(matches!(decode(&text, &Limits::default()), Err(DecodeError::Name(_))), "{text}");
+    }
+    let wrong = decode(r#"{"type":"event","event":"e","reply_to":1}"#, &Limits::default());
+    assert!(wrong.is_err(), "{wrong:?}");
+}
+
 // [C-5]
 #[test]
 fn a_relayed_event_carries_its_place_and_its_sender() {
@@ -347,6 +384,7 @@ fn a_relayed_event_carries_its_place_and_its_sender() {
         event: "e",
         key: Some("k"),
         channel: Some("c"),
+        exchange: encode::Exchange::default(),
         sender: "alice",
         timestamp: "2026-01-01T00:00:00.000Z",
         payload: "[1]",
@@ -371,6 +409,7 @@ fn a_relayed_event_that_was_never_stored_has_no_number() {
         event: "typing.start",
         key: None,
         channel: Some("c"),
+        exchange: encode::Exchange::default(),
         sender: "alice",
         timestamp: "2026-01-01T00:00:00.000Z",
         payload: "null",
@@ -440,7 +479,15 @@ fn the_time_to_live_of_a_body_is_found_and_not_mistaken_for_what_a_name_or_a_pay
         let timestamp = "2026-01-01T00:00:00.000Z";
         encode::event_body(
             &mut out,
-            &encode::EventBody { key: &key, event, channel, ttl_ms, timestamp, payload },
+            &encode::EventBody {
+                key: &key,
+                event,
+                channel,
+                ttl_ms,
+                exchange: encode::Exchange { wants_reply: true, reply_to: Some("re.1") },
+                timestamp,
+                payload,
+            },
         );
         out
     };

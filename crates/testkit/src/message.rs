@@ -16,6 +16,10 @@ pub struct ReceivedMessage {
     pub channel: Option<String>,
     /// Its idempotency key.
     pub key: String,
+    /// Whether its sender waits for a reply.
+    pub wants_reply: bool,
+    /// The key of the request that it answers.
+    pub reply_to: Option<String>,
     /// Its payload, as JSON.
     pub payload: String,
 }
@@ -26,6 +30,8 @@ impl ReceivedMessage {
             event: event.event.to_string(),
             channel: event.channel.as_deref().map(str::to_owned),
             key: event.key.as_deref().unwrap_or_default().to_owned(),
+            wants_reply: event.wants_reply,
+            reply_to: event.reply_to.as_deref().map(str::to_owned),
             payload: event.payload.map_or("null", serde_json::value::RawValue::get).to_owned(),
         }
     }
@@ -37,10 +43,17 @@ pub(crate) fn body<T: Serialize + ?Sized>(
     channel: Option<&str>,
     payload: &T,
 ) -> Result<String, serde_json::Error> {
+    whole_body(encode::RelayBody { event, channel, ..Default::default() }, payload)
+}
+
+/// The same, of an event that says more.
+pub(crate) fn whole_body<T: Serialize + ?Sized>(
+    event: encode::RelayBody<'_>,
+    payload: &T,
+) -> Result<String, serde_json::Error> {
     let payload = serde_json::to_string(payload)?;
-    let (mut body, sender) = (String::new(), "scripted");
-    let relay =
-        encode::RelayBody { event, key: None, channel, sender, timestamp: TIMESTAMP, payload: &payload };
+    let mut body = String::new();
+    let relay = encode::RelayBody { sender: "scripted", timestamp: TIMESTAMP, payload: &payload, ..event };
     encode::relay_body(&mut body, &relay);
     Ok(body)
 }

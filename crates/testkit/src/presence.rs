@@ -85,8 +85,14 @@ fn event(
 ) -> Result<String, serde_json::Error> {
     let payload = serde_json::to_string(payload)?;
     let mut body = String::new();
-    let relay =
-        encode::RelayBody { event, key: None, channel, sender, timestamp: TIMESTAMP, payload: &payload };
+    let relay = encode::RelayBody {
+        event,
+        channel,
+        sender,
+        timestamp: TIMESTAMP,
+        payload: &payload,
+        ..Default::default()
+    };
     encode::relay_body(&mut body, &relay);
     Ok(encode::relay_unnumbered(&body))
 }

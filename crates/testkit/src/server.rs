@@ -7,7 +7,10 @@ use std::{
     task::{Poll, Waker},
 };
 
-use actix_realtime_core::transport::{LinkEnd, LinkEvent, OpenError, OpenRequest};
+use actix_realtime_core::{
+    requests::REPLY,
+    transport::{LinkEnd, LinkEvent, OpenError, OpenRequest},
+};
 use actix_realtime_protocol::{
     ErrorAction, Event, Frame, IncarnationRef, Key, Limits, Meta, PROTO, Rejected, Resume, ResumeResponse,
     decode, encode, presence::Status,
@@ -18,7 +21,7 @@ use serde::Serialize;
 use crate::{
     MemoryTransport, ReceivedMessage,
     link::Wire,
-    message::{TIMESTAMP, body, unpacked},
+    message::{TIMESTAMP, body, unpacked, whole_body},
     presence::Present,
     tokens::Tokens,
 };
@@ -108,10 +111,55 @@ impl ScriptedServer {
         let mut state = self.state();
         if state.baseline {
             let (key, timestamp) = (&Key::from_random(state.log.len() as u128), TIMESTAMP);
-            let event = encode::EventBody { key, event, channel, ttl_ms: None, timestamp, payload: &json };
+            let (ttl_ms, exchange, payload) = (None, encode::Exchange::default(), &*json);
+            let event = encode::EventBody { key, event, channel, ttl_ms, exchange, timestamp, payload };
             body.clear();
             encode::event_body(&mut body, &event);
         }
+        state.log.push(body);
+        state.deliver();
+        Ok(())
+    }
+
+    /// Asks the client: an event with this key that wants a reply, now, or as soon as it is there.
+    ///
+    /// # Errors
+    /// Those of `serde_json` where the payload cannot be written as JSON.
+    pub fn ask<T: Serialize + ?Sized>(
+        &self,
+        event: &str,
+        channel: Option<&str>,
+        key: &str,
+        payload: &T,
+    ) -> Result<(), serde_json::Error> {
+        let exchange = encode::Exchange { wants_reply: true, reply_to: None };
+        self.tell(
+            encode::RelayBody { event, key: Some(key), channel, exchange, ..Default::default() },
+            payload,
+        )
+    }
+
+    /// Answers this request of the client's, as another member of its channel does.
+    ///
+    /// # Errors
+    /// Those of `serde_json` where the payload cannot be written as JSON.
+    pub fn reply<T: Serialize + ?Sized>(
+        &self,
+        request: &ReceivedMessage,
+        payload: &T,
+    ) -> Result<(), serde_json::Error> {
+        let exchange = encode::Exchange { wants_reply: false, reply_to: Some(&request.key) };
+        let (event, channel) = (REPLY, request.channel.as_deref());
+        self.tell(encode::RelayBody { event, channel, exchange, ..Default::default() }, payload)
+    }
+
+    fn tell<T: Serialize + ?Sized>(
+        &self,
+        event: encode::RelayBody<'_>,
+        payload: &T,
+    ) -> Result<(), serde_json::Error> {
+        let body = whole_body(event, payload)?;
+        let mut state = self.state();
         state.log.push(body);
         state.deliver();
         Ok(())

@@ -37,6 +37,8 @@ fn message(seq: u64, event: &str, channel: Option<&str>) -> Item {
         channel: channel.map(Into::into),
         sender: None,
         key: None,
+        wants_reply: false,
+        reply_to: None,
         timestamp: None,
         seq: Some(seq),
     };

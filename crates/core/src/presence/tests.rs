@@ -31,6 +31,8 @@ fn received(event: &str, channel: Option<&str>, payload: &Value) -> Received {
         channel: channel.map(Into::into),
         sender: None,
         key: None,
+        wants_reply: false,
+        reply_to: None,
         timestamp: None,
         seq: None,
         replayed: false,

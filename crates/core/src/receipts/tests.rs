@@ -117,6 +117,8 @@ fn event(payload: &str) -> Received {
         channel: None,
         sender: None,
         key: None,
+        wants_reply: false,
+        reply_to: None,
         timestamp: None,
         seq: None,
         replayed: false,

@@ -209,6 +209,8 @@ fn received(text: &ByteString, frame: EventFrame<'_>, replayed: bool) -> Receive
         channel: frame.channel.map(share),
         sender: frame.sender.map(share),
         key: frame.key.map(share),
+        wants_reply: frame.wants_reply,
+        reply_to: frame.reply_to.map(share),
         timestamp: frame.timestamp.map(share),
         seq: frame.seq,
         replayed,

@@ -77,6 +77,8 @@ fn notice(event: &str, user: &str, channel: &str) -> Received {
         channel: None,
         sender: None,
         key: None,
+        wants_reply: false,
+        reply_to: None,
         timestamp: None,
         seq: None,
         replayed: false,

@@ -86,6 +86,7 @@ pub(super) fn update(
             event: PRESENCE_UPDATE,
             key: None,
             channel: place.as_deref(),
+            exchange: encode::Exchange::default(),
             sender: &device.user,
             timestamp: &stamp,
             // Strings, a number and JSON, which cannot be refused.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_realtime_protocol::{
     CloseCode, ErrorAction, ErrorCode, Event, Frame, Limits, channel_name, decode,
-    encode::{self, ErrorBody, RelayBody, relay_body},
+    encode::{self, ErrorBody, Exchange, RelayBody, relay_body},
 };
 use fastrand::Rng;
 use serde_json::value::RawValue;
@@ -154,6 +154,7 @@ impl Session {
             event: &event.event,
             key: event.key.as_deref(),
             channel: channel.as_deref(),
+            exchange: Exchange { wants_reply: event.wants_reply, reply_to: event.reply_to.as_deref() },
             sender,
             timestamp: &self.stamp,
             payload: &payload,
@@ -190,7 +191,7 @@ impl Session {
         };
         let publishing = &mut live.publishing;
         let key = event.key.as_deref();
-        let only_key = RelayBody { event: "", key, channel: None, sender: "", timestamp: "", payload: "" };
+        let only_key = RelayBody { key, ..RelayBody::default() };
         relay_body(&mut publishing.text, &only_key);
         publishing.push(seq, key, None, Some(code.into()));
     }

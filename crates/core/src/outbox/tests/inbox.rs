@@ -17,6 +17,8 @@ fn message(n: u64, cursor: Option<Cursor>) -> Item {
         channel: None,
         sender: None,
         key: None,
+        wants_reply: false,
+        reply_to: None,
         timestamp: None,
         seq: cursor.as_ref().map(|cursor| cursor.seq),
         replayed: false,

@@ -58,6 +58,8 @@ fn an_event_shares_the_frame_that_it_came_in() {
         channel: Some("general".into()),
         sender: Some("alice".into()),
         key: Some("k".into()),
+        wants_reply: false,
+        reply_to: None,
         timestamp: Some("2026-01-01T00:00:00Z".into()),
         seq: Some(1),
         replayed: false,

@@ -2,7 +2,7 @@
 
 use actix_realtime_protocol::{
     Key,
-    encode::{EventBody, EventHead, event_body},
+    encode::{EventBody, EventHead, Exchange, event_body},
 };
 
 /// Its event.
@@ -42,6 +42,7 @@ impl Frames {
             event: EVENT,
             channel: None,
             ttl_ms: None,
+            exchange: Exchange::default(),
             timestamp: "2026-01-01T00:00:00.000Z",
             payload: &payload,
         };

@@ -154,7 +154,15 @@ mod tests {
         let timestamp = "2026-01-01T00:00:00Z";
         encode::relay_body(
             &mut body,
-            &RelayBody { event, key, channel: Some(CHANNEL), sender: "p", timestamp, payload },
+            &RelayBody {
+                event,
+                key,
+                channel: Some(CHANNEL),
+                sender: "p",
+                timestamp,
+                payload,
+                ..RelayBody::default()
+            },
         );
         assert_eq!(number_in(&body), Some(Number { from: 'a', n: 7 }));
         assert_eq!(number_in("no body"), None);

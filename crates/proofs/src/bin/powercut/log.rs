@@ -67,10 +67,7 @@ fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Halt> {
 fn body(key: &str, rng: &mut fastrand::Rng) -> String {
     let (mut text, payload) = (String::new(), format!("\"{}\"", "x".repeat(rng.usize(0..300))));
     let (key, sender) = (Some(key), "powercut");
-    relay_body(
-        &mut text,
-        &RelayBody { event: "e", key, channel: None, sender, timestamp: "", payload: &payload },
-    );
+    relay_body(&mut text, &RelayBody { event: "e", key, sender, payload: &payload, ..RelayBody::default() });
     text
 }
 

@@ -17,7 +17,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use actix_realtime_protocol::encode::{RelayBody, relay_body};
+use actix_realtime_protocol::encode::{Exchange, RelayBody, relay_body};
 
 use super::{
     Append, AppendError, Appended, Claim, EventLog, Interest, KeyDigest, Membership, Page, Pending, Read,
@@ -103,6 +103,7 @@ impl<'a, L: EventLog + ?Sized> Connection<'a, L> {
                 event: "e",
                 key: Some(*key).filter(|key| !key.is_empty()),
                 channel,
+                exchange: Exchange::default(),
                 sender: "principal",
                 timestamp: "",
                 payload: &seq.to_string(),
