@@ -1,4 +1,4 @@
-//! Receives: the application's messages, all of them (`SendEvent`, `SendAll`, `Subscribe`, `Join`, `Shutdown`, ...).
+//! Receives: the application's messages, all of them (`SendEvent`, `SendAll`, `Request`, `Subscribe`, `Join`, ...).
 //! Sends: `Enqueue` to the outbox, `SendUnnumbered` to the sequencer; everything else to the actor that it concerns.
 //! Owns: the batch that is being collected. What is wrong with a message is told here, before it costs a write.
 //! On restart: the batch stays; a message that was being handled comes back to its sender as unknown.
@@ -10,6 +10,7 @@ use actix_realtime_core::{
     config::Config,
     delivery::Delivery,
     draft::Draft,
+    event::Received,
     hub::SubscriberId,
     outbox::{Cancellation, Cleared, Entry, MessageStatus},
     presence::{Member, PresenceError},
@@ -41,6 +42,7 @@ use crate::{
     presence::{ChannelWanted, IsOnline, LastSeen, Presence, PresenceOf, UpdatePresence},
     receipts::Receipts,
     reply::{Reply, Sent, parts},
+    requests::{Request, RequestError, Requests, SendReply},
     sequencer::{SendUnnumbered, Unsent},
     subscribe::Subscribe,
     supervisor::Supervisor,
@@ -101,6 +103,7 @@ pub(crate) struct Doors {
     pub(crate) metrics: Addr<MetricsActor>,
     pub(crate) typing: Addr<Typing>,
     pub(crate) receipts: Addr<Receipts>,
+    pub(crate) requests: Addr<Requests>,
     pub(crate) network: Addr<Network>,
 }
 
@@ -168,6 +171,11 @@ impl ClientActor {
             // Whatever else there will be is not promised less.
             Delivery::AtLeastOnce | _ => None,
         }
+    }
+
+    fn keyed(&mut self, request: Request) -> Request {
+        let rng = &mut self.rng;
+        request.with_key(|| Key::from_random(rng.u128(..)))
     }
 
     fn collect(&mut self, messages: usize, collected: Collected, ctx: &mut Context<Self>) {
@@ -251,6 +259,15 @@ impl Handler<SendEvent> for ClientActor {
     }
 }
 
+impl Handler<SendReply> for ClientActor {
+    type Result = Later<Sent>;
+
+    fn handle(&mut self, SendReply(message): SendReply, ctx: &mut Context<Self>) -> Later<Sent> {
+        failpoint!("client.SendReply");
+        self.handle(message, ctx)
+    }
+}
+
 impl Handler<SendAll> for ClientActor {
     type Result = Later<Vec<Sent>>;
 
@@ -323,6 +340,8 @@ passed_on! {
         |self, m| ask(&self.doors.receipts, m), Err(ReceiptError::Closed);
     HasUserRead => bool, "client.HasUserRead", |self, m| ask(&self.doors.receipts, m), false;
     ReceiptsOf => Vec<ReadReceipt>, "client.ReceiptsOf", |self, m| ask(&self.doors.receipts, m), Vec::new();
+    Request => Result<Received, RequestError>, "client.Request",
+        |self, m| { let m = self.keyed(m); ask(&self.doors.requests, m) }, Err(RequestError::Closed);
     Shutdown => ShutdownReport, "client.Shutdown", |self, m| self.shut_down(m), GONE;
 }
 

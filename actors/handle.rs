@@ -12,6 +12,7 @@ use actix_realtime_core::{
     auth::{AuthDelegate, Token},
     config::{Config, ConfigBuilder, ConfigError, Overflow},
     endpoint::Carrier,
+    event::Received,
     hub::{Filter, SubscriberId},
     network::{NetworkHint, NetworkMonitor},
     outbox::{Cancellation, Cleared, MessageStatus},
@@ -40,6 +41,7 @@ use crate::{
         SetToken, Shutdown, ShutdownReport, TypingUsers,
     },
     presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
+    requests::{Request, RequestError, SendReply},
     subscribe::{EventStream, Subscribe},
     wiring::{Parts, Wired, wire},
 };
@@ -172,6 +174,23 @@ impl Client {
     /// Removes messages from quarantine for good: [`PurgeQuarantined`].
     pub async fn purge(&self, messages: impl IntoIterator<Item = LocalId>) {
         ask(&self.0.addr, PurgeQuarantined(messages.into_iter().collect())).await;
+    }
+
+    /// Makes a request and waits for its reply: [`Request`].
+    ///
+    /// # Errors
+    /// [`RequestError`]; where the time is over, the request goes on.
+    pub async fn request(&self, request: Request) -> Result<Received, RequestError> {
+        let request = request.with_key(random_key);
+        ask(&self.0.addr, request).await.unwrap_or(Err(RequestError::Closed))
+    }
+
+    /// Answers a request: [`SendReply`]. Resolves when the reply is on disk.
+    ///
+    /// # Errors
+    /// [`SendError`]; it gives the message back.
+    pub async fn reply(&self, reply: SendReply) -> Result<Accepted, SendError> {
+        self.send(reply.0).await
     }
 
     /// Connects now: [`Connect`].

@@ -90,6 +90,7 @@ mod plain_handle;
 mod events;
 mod metrics;
 mod receipts;
+mod requests;
 mod typing;
 
 mod child;
@@ -119,6 +120,7 @@ pub use actix_realtime_core::{
     },
     receipts::{MessageRef, MessageRefError, ReadReceipt, ReceiptOptions},
     report::{BUCKETS_MS, Histogram, Report, StateTimes},
+    requests::RequestOptions,
     rotation::EndpointOptions,
     store::{LocalId, Verdict},
     transport::{LinkEnd, LinkLimits, OpenError},
@@ -150,10 +152,11 @@ pub use self::{
     plain::SocketIoEvent,
     plain_handle::{SocketIo, SocketIoBuilder, SocketIoEvents},
     presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
+    requests::{ReplyError, Request, RequestError, SendReply},
     subscribe::{
         Acked, ClientEvent, ConnectionStateChanged, EventBatch, EventStream, FromEvent, GapDetected,
         HeldEvent, MessageReceived, MessageRejected, MetricsUpdated, PresenceChanged, ProgressMade,
-        ReceiptsChanged, Subscribe, TypingChanged,
+        ReceiptsChanged, ReplyReceived, Subscribe, TypingChanged,
     },
 };
 

@@ -89,6 +89,9 @@ macro_rules! typed {
 typed! {
     /// A message from the server; dereferences to [`Received`].
     MessageReceived(Message, Event::Message(received) => received, Received);
+    /// A reply, also one that nobody waits for any more; dereferences to [`Received`], whose `reply_to` is the key of the
+    /// request. In a channel that is shared, replies to others' requests come as well.
+    ReplyReceived(Message, Event::Message(received @ Received { reply_to: Some(_), .. }) => received, Received);
     /// Messages are missing from the stream here (S-4); dereferences to [`Gap`].
     GapDetected(Gap, Event::Gap(gap) => gap, Gap);
     /// Every message of ours up to this place is settled; dereferences to its [`LocalId`]. The newest counts: a slow

@@ -52,6 +52,7 @@ pub(crate) enum ChildId {
     Metrics,
     Typing,
     Receipts,
+    Requests,
     Client,
     Network,
 }

@@ -30,6 +30,7 @@ use crate::{
     outbox::{self, Outbox},
     presence::{self, Presence},
     receipts::{self, Receipts},
+    requests::Requests,
     sequencer::{self, Sequencer},
     supervisor::{self, ChildId, Supervisor},
     typing::{self, Typing},
@@ -79,6 +80,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
     let dial = connection::Dial::default();
     let (typing_slot, typing) = Slot::<Typing>::new();
     let (receipts_slot, receipts) = Slot::<Receipts>::new();
+    let (requests_slot, requests) = Slot::<Requests>::new();
     let (client_slot, client) = Slot::<ClientActor>::new();
     let (network_slot, network) = Slot::<Network>::new();
     let (supervisor_slot, supervisor) = Slot::<Supervisor>::new();
@@ -218,6 +220,12 @@ pub(crate) fn wire(parts: Parts) -> Wired {
         child!(Receipts, "receipts", true, receipts_slot, move || Receipts::new(config, doors, clock));
     }
     {
+        let (config, outbox, events) = (config.clone(), outbox.clone(), events.clone());
+        child!(Requests, "requests", true, requests_slot, move || Requests::new(
+            config, outbox, events, clock
+        ));
+    }
+    {
         let (config, seed) = (config.clone(), seeds.u64(..));
         let doors = client::Doors {
             outbox: outbox.clone(),
@@ -229,6 +237,7 @@ pub(crate) fn wire(parts: Parts) -> Wired {
             metrics: metrics.clone(),
             typing,
             receipts,
+            requests,
             network,
         };
         child!(Client, "client", true, client_slot, move || ClientActor::new(config, doors, clock, seed));

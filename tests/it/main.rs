@@ -22,6 +22,8 @@ mod presence_node;
 mod receipts;
 mod receiving;
 mod seams;
+mod requests;
+mod requests_node;
 mod secrets;
 mod sending;
 mod storing;

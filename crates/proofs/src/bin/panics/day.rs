@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::presence;
+use crate::{presence, requests};
 
 /// How long anything may take, in the client's own time, however it was disturbed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
@@ -51,6 +51,7 @@ impl Day {
         self.morning(&client).await?;
         self.company(&client).await?;
         presence::company(&self.server, &client).await?;
+        requests::exchange(&self.server, &client).await?;
         self.bad_links(&client).await?;
         self.tokens(&client).await?;
         self.held_back(&client).await?;

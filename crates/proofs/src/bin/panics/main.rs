@@ -7,6 +7,7 @@
 
 mod day;
 mod presence;
+mod requests;
 mod sites;
 
 use std::{cell::RefCell, collections::BTreeMap, process::ExitCode, rc::Rc};
