@@ -16,6 +16,7 @@ mod presence;
 mod publish;
 mod relays;
 mod renewal;
+mod requests;
 mod resume;
 mod security;
 mod sio;
