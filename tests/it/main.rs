@@ -25,6 +25,7 @@ mod seams;
 mod requests;
 mod requests_node;
 mod secrets;
+mod secrets_socketio;
 mod sending;
 mod storing;
 mod supervision;

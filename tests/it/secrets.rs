@@ -25,9 +25,9 @@ use crate::{message, state, value};
 
 const TOKEN: &str = "s3cr3t-7f1c0a";
 
-static LINES: Mutex<String> = Mutex::new(String::new());
+pub(crate) static LINES: Mutex<String> = Mutex::new(String::new());
 
-fn write(line: fmt::Arguments<'_>) {
+pub(crate) fn write(line: fmt::Arguments<'_>) {
     let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     value(writeln!(lines, "{line}"));
 }
@@ -88,7 +88,7 @@ impl log::Log for Everything {
 }
 
 /// Keeps what is said from now on, by whichever test.
-fn listen() {
+pub(crate) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         value(tracing::subscriber::set_global_default(Everything));
