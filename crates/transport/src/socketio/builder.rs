@@ -50,6 +50,27 @@ impl SocketIoTransportBuilder {
         self
     }
 
+    /// As [`WsTransportBuilder::pin`].
+    #[must_use]
+    pub fn pin(mut self, pin: impl Into<String>) -> Self {
+        self.base = self.base.pin(pin);
+        self
+    }
+
+    /// As [`WsTransportBuilder::client_certificate`].
+    #[must_use]
+    pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.base = self.base.client_certificate(chain, key);
+        self
+    }
+
+    /// As [`WsTransportBuilder::cookie`], kept beside those that the server sets.
+    #[must_use]
+    pub fn cookie(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.base = self.base.cookie(name, value);
+        self
+    }
+
     /// As [`WsTransportBuilder::header`], with every request. `Cookie` is kept beside those that the server sets.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -61,6 +82,13 @@ impl SocketIoTransportBuilder {
     #[must_use]
     pub fn proxy(mut self, address: impl Into<String>) -> Self {
         self.base = self.base.proxy(address);
+        self
+    }
+
+    /// As [`WsTransportBuilder::proxy_from_environment`].
+    #[must_use]
+    pub fn proxy_from_environment(mut self) -> Self {
+        self.base = self.base.proxy_from_environment();
         self
     }
 

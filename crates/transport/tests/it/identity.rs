@@ -1,13 +1,13 @@
 //! Who the server is, by its key, and who we are, by a certificate.
 
-use actix_realtime_core::transport::{LinkEnd, LinkEvent, OpenError};
+use actix_realtime_core::transport::{LinkEnd, LinkEvent, OpenError, Transport};
 use actix_realtime_protocol::Action;
-use actix_realtime_transport::{BuildError, WsTransport};
-use futures_util::StreamExt;
+use actix_realtime_transport::{BuildError, Polling, SocketIoTransport, WsTransport};
+use futures_util::{StreamExt, future::join};
 
 use crate::{
     authority::Authority,
-    peer::{frames, paused},
+    peer::{Peer, frames, paused, request},
     tls::open,
 };
 
@@ -26,6 +26,41 @@ fn a_server_whose_key_is_one_of_those_pinned_is_accepted_and_another_is_named() 
         let refused = open(builder().pin(other), &server).await.unwrap_err();
         assert_eq!(refused, OpenError::NotPinned { found: pin });
         assert_eq!(refused.action(), Action::Reconnect);
+    });
+}
+
+#[test]
+fn over_socket_io_the_same_pins_certificates_and_cookies_go_with_every_request() {
+    paused(async {
+        let ours = Authority::new("ours");
+        let (certificate, key, pin) = ours.certify("peer");
+        let (_, _, other) = ours.certify("peer");
+        let (mine, my_key, _) = ours.certify("me");
+        for (pin, accepted) in [(pin, true), (other, false)] {
+            for polling in [Polling::Never, Polling::Only] {
+                let builder = SocketIoTransport::builder().root_certificates(ours.der.clone()).pin(&pin);
+                let builder = builder.client_certificate(mine.clone(), my_key.clone()).cookie("a", "b");
+                let (transport, mut peers) = crate::socketio::pipes(builder.polling(polling));
+                let server = Authority::server_with(&certificate, &key, Some(&ours));
+                let serve = async {
+                    let stream = server.accept(peers.recv().await.unwrap()).await.ok()?;
+                    let mut peer = Peer::accept(stream).await;
+                    let has_cookie = peer.head.lines().any(|line| line.eq_ignore_ascii_case("cookie: a=b"));
+                    peer.say(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
+                    Some(has_cookie)
+                };
+                let (link, has_cookie) = join(transport.open(request("https://peer")), serve).await;
+                if accepted {
+                    assert!(
+                        matches!(link, Err(OpenError::Http { status: 403, .. })),
+                        "{polling:?}: {link:?}"
+                    );
+                    assert_eq!(has_cookie, Some(true), "{polling:?}");
+                } else {
+                    assert!(matches!(link, Err(OpenError::NotPinned { .. })), "{polling:?}: {link:?}");
+                }
+            }
+        }
     });
 }
 
