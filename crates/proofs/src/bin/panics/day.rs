@@ -282,6 +282,9 @@ impl Day {
         let key = Key::new("nobody's").map_err(|error| error.to_string())?;
         let asked = async {
             client.cancel(LocalId(u64::MAX)).await;
+            // Of what waits it would take something back.
+            client.flush().await;
+            client.clear_pending().await;
             client.status(LocalId(1)).await;
             client.status_of_key(&key).await;
             client.purge([LocalId(1)]).await;
