@@ -5,6 +5,7 @@
 //! Links are cut and servers killed meanwhile. What must hold: everything sent takes effect once and in order, and is
 //! acked; nobody is told anything twice; an idle link stays up; events of the original's own names ride through.
 
+mod both_ours;
 mod our_client;
 mod our_server;
 mod plain;
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     pub(crate) folder: String,
 }
 
-const PARTS: [(&str, Part); 20] = [
+const PARTS: [(&str, Part); 23] = [
     ("our client, a plain server that is cut", our_client::cut),
     ("our client, a plain server that forgets all", our_client::forgets),
     ("our clients through a plain server", our_client::relays),
@@ -37,6 +38,9 @@ const PARTS: [(&str, Part); 20] = [
     ("Socket.IO clients on WebSocket and our server", our_server::socket_io_websocket),
     ("Socket.IO clients that poll and our server", our_server::socket_io_polling),
     ("Socket.IO clients that move and our server", our_server::socket_io_upgrade),
+    ("our clients over Socket.IO, our server, WebSocket", both_ours::websocket),
+    ("our clients over Socket.IO, our server, polling first", both_ours::upgrade),
+    ("our clients over Socket.IO, our server, polling only", both_ours::polling),
     ("our client, npm socket.io, a WebSocket that is cut", socketio::websocket),
     ("our client, npm socket.io, polling first", socketio::upgrade),
     ("our client, npm socket.io, polling only", socketio::polling),

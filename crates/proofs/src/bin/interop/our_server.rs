@@ -25,7 +25,7 @@ const CUTS: usize = 3;
 
 /// A server of ours, on a thread that ends with this program. Whoever connects says in the URL who it is, or over
 /// Socket.IO as its token.
-fn start() -> io::Result<SocketAddr> {
+pub(crate) fn start() -> io::Result<SocketAddr> {
     let (ready, is_ready) = channel();
     thread::spawn(move || {
         System::new().block_on(async move {
