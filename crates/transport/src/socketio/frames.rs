@@ -3,6 +3,7 @@
 use actix_realtime_core::transport::LinkEnd;
 use actix_realtime_protocol::{
     CloseCode,
+    limits::quote,
     socketio::{Assembled, Body, Packet},
 };
 use bytestring::ByteString;
@@ -15,6 +16,23 @@ use crate::dialect::{Fault, Wire};
 
 /// The event that carries a frame.
 const NAME: &str = "message";
+
+/// The `meta` that is a server's last words.
+const CLOSING: &str = "server.closing";
+
+/// The end that these last words announce (I-24), if they are that: what else has the name is some other server's own.
+fn last_words(frame: &str) -> Option<LinkEnd> {
+    if !frame.contains(CLOSING) {
+        return None;
+    }
+    let said: serde_json::Value = serde_json::from_str(frame).ok()?;
+    if said["type"] != "meta" || said["event"] != CLOSING {
+        return None;
+    }
+    let code = u16::try_from(said["payload"]["code"].as_u64()?).ok()?;
+    let reason = quote(said["payload"]["reason"].as_str().unwrap_or_default()).to_owned();
+    Some(LinkEnd::Remote { code: Some(CloseCode(code)), reason })
+}
 
 /// See the module.
 pub(crate) struct Frames {
@@ -69,8 +87,12 @@ impl Mode for Frames {
     fn take(&mut self, packet: &Packet<'_>, whole: &Assembled) -> Result<Taken<ByteString>, Fault> {
         match &packet.body {
             Body::Event(event) if &*event.name == NAME => {
-                let message = Some(self.frame(&event.args, whole)?);
-                Ok(Taken { message, answer: event.id })
+                let frame = self.frame(&event.args, whole)?;
+                // What follows, the end of the namespace or of the transport, says less.
+                match last_words(&frame) {
+                    Some(end) => Err(Fault { end, code: CloseCode::NORMAL }),
+                    None => Ok(Taken { message: Some(frame), answer: event.id }),
+                }
             }
             Body::Event(_) | Body::Ack(_) | Body::Connect(_) | Body::Disconnect | Body::ConnectError(_) => {
                 tracing::debug!("event that carries no frame passed over");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_http::ws::Frame;
 use actix_realtime_core::transport::{Link, LinkEnd, LinkEvent, OpenError, OpenRequest, Transport};
-use actix_realtime_protocol::CloseCode;
+use actix_realtime_protocol::{Action, CloseCode};
 use actix_realtime_transport::{Polling, SocketIoTransport, SocketIoTransportBuilder};
 use futures_util::{StreamExt, future::join};
 use secrecy::SecretString;
@@ -189,6 +189,25 @@ fn a_polling_link_lives_by_the_servers_pings_and_ends_without_them() {
         let (said, end) = join(server.posted(), end(&mut link)).await;
         assert_eq!((said.as_str(), end), ("1", LinkEnd::Silent));
         assert_eq!(began.elapsed(), Duration::from_secs(45));
+    });
+}
+
+// [I-9] [I-24]
+#[test]
+fn a_server_that_is_polled_says_last_with_which_code_the_link_ends() {
+    paused(async {
+        for (code, action) in
+            [(4403, Action::Stop), (4401, Action::Reauthenticate), (1012, Action::RetryAfter)]
+        {
+            let (mut link, mut server, poll) = open().await;
+            let payload = format!(r#"{{"code":{code},"reason":"so it is"}}"#);
+            let closing = format!(r#"{{"type":"meta","event":"server.closing","payload":{payload}}}"#);
+            poll.answer(&format!("42[\"message\",{closing}]\u{1e}41\u{1e}1"));
+            assert_eq!(server.posted().await, "1");
+            let end = end(&mut link).await;
+            assert_eq!(end, LinkEnd::Remote { code: Some(CloseCode(code)), reason: "so it is".to_owned() });
+            assert_eq!(end.action(), action);
+        }
     });
 }
 

@@ -329,6 +329,37 @@ fn an_application_that_does_not_read_is_not_a_server_that_is_silent() {
     });
 }
 
+// [I-9] [I-24]
+#[test]
+fn what_a_server_says_last_is_how_the_link_ends_whatever_follows() {
+    paused(async {
+        let (mut link, mut peer) = open().await;
+        peer.tell(r#"42["message",{}]"#).await;
+        let payload = r#"{"code":1013,"reason":"full, retry_after_ms=700"}"#;
+        let closing = format!(r#"{{"type":"meta","event":"server.closing","payload":{payload}}}"#);
+        peer.tell(&format!(r#"42["message",{closing}]"#)).await;
+        peer.tell(r#"42["message",{"type":"meta"}]"#).await;
+        peer.tell("41").await;
+        assert_eq!(peer.hear_close().await, Some(1000));
+        let said = rest(&mut link).await;
+        let heard: Vec<_> = said.iter().filter(|said| matches!(said, LinkEvent::Frames(_))).collect();
+        assert_eq!(heard, [&LinkEvent::Frames(vec!["{}".into()])], "what came before counts");
+        let Some(LinkEvent::End(end)) = said.last() else { panic!("{said:?}") };
+        assert_eq!(end.action(), Action::RetryAfter);
+        assert_eq!(end.retry_after(), Some(Duration::from_millis(700)));
+        // What other servers say by that name ends nothing.
+        for other in [
+            r#"{"type":"meta","event":"server.closing"}"#,
+            r#"{"type":"meta","event":"server.closing","payload":{"code":"soon"}}"#,
+            r#"{"type":"event","event":"server.closing","payload":{"code":4403}}"#,
+        ] {
+            let (mut link, mut peer) = open().await;
+            peer.tell(&format!(r#"42["message",{other}]"#)).await;
+            assert_eq!(frames(&mut link).await, [other]);
+        }
+    });
+}
+
 // [I-9]
 #[test]
 fn a_server_that_disconnects_the_namespace_or_closes_the_engine_has_ended_the_link() {
