@@ -1,6 +1,7 @@
 //! One polling link's life: at most one request each way at a time, and a session between them and the user.
 
 use std::{
+    collections::VecDeque,
     future::{Future, poll_fn},
     io,
     pin::Pin,
@@ -10,7 +11,7 @@ use std::{
 use actix_realtime_core::transport::{LinkEnd, OpenError};
 use actix_realtime_protocol::{
     CloseCode,
-    engineio::{MAX_RECORDS, Packet, SEPARATOR},
+    engineio::{Packet, SEPARATOR},
     limits::quote,
 };
 use bytes::Bytes;
@@ -25,6 +26,25 @@ use crate::dialect::{Dialect, Wire};
 
 /// Most bytes of a body, but for a message that is longer by itself. A request has to be done in time as a whole.
 const CHUNK: usize = 64 * 1024;
+
+/// Most packets of a body. python-engineio takes no more, and ends the link of whoever says more at once.
+const MOST_PACKETS: usize = 16;
+
+/// Packets that are to be said, in order, each with how many bytes of the user's end with it.
+#[derive(Default)]
+struct Waiting(VecDeque<(ByteString, usize)>);
+
+impl Wire for Waiting {
+    fn text(&mut self, text: ByteString) {
+        self.0.push_back((text, 0));
+    }
+
+    fn binary(&mut self, bytes: Bytes) {
+        let mut text = String::new();
+        Packet::Binary((&*bytes).into()).encode(&mut text);
+        self.text(text.into());
+    }
+}
 
 /// A body that is being written.
 #[derive(Default)]
@@ -50,9 +70,18 @@ impl Wire for Body {
     }
 }
 
+impl Body {
+    /// Whether one more packet of this length has room. One that is alone always has.
+    fn has_room(&self, len: usize, most: usize) -> bool {
+        self.records == 0 || (self.records < MOST_PACKETS && self.text.len() + len < most)
+    }
+}
+
 /// How the link is coming to its end.
 struct Closing {
     end: LinkEnd,
+    /// The session's goodbye is under way, or out.
+    parted: bool,
     /// The last word is under way, or out.
     said: bool,
     /// The session is not asked for its goodbye: the peer broke the protocol, or has said its own.
@@ -75,6 +104,7 @@ pub(crate) struct Poller<M: Mode> {
     /// The request that waits for what the server says.
     get: Option<Asked>,
     post: Option<Post>,
+    waiting: Waiting,
     closing: Option<Closing>,
     sleep: Option<Pin<Box<Sleep>>>,
     over: Option<LinkEnd>,
@@ -92,7 +122,7 @@ impl<M: Mode> Drop for Poller<M> {
 impl<M: Mode> Poller<M> {
     /// Goes on with a session that has begun, and perhaps with a request that waits.
     pub(crate) fn new(session: Opening<M>, get: Option<Asked>) -> Self {
-        Self { session, get, post: None, closing: None, sleep: None, over: None }
+        Self { session, get, post: None, waiting: Waiting::default(), closing: None, sleep: None, over: None }
     }
 
     /// Runs the link to its end.
@@ -128,7 +158,7 @@ impl<M: Mode> Poller<M> {
             && self.closing.is_none()
         {
             let end = LinkEnd::Local(code);
-            self.closing = Some(Closing { end, said: false, deaf: false, until: None });
+            self.closing = Some(Closing { end, parted: false, said: false, deaf: false, until: None });
         } else if self.closing.is_none() && state.is_abandoned() {
             drop(state);
             self.over = Some(LinkEnd::Io(io::ErrorKind::ConnectionAborted));
@@ -185,32 +215,43 @@ impl<M: Mode> Poller<M> {
         let (mut body, mut size, limits) = (Body::default(), 0, self.session.limits);
         let Opening { session, shared, max_payload, .. } = &mut self.session;
         let deaf = self.closing.as_ref().is_some_and(|closing| closing.deaf);
-        if !deaf {
-            session.write_urgent(&mut body);
+        if deaf {
+            self.waiting.0.clear();
+        } else {
+            session.write_urgent(&mut self.waiting);
         }
         let most = CHUNK.min(*max_payload);
         let mut state = shared.state();
-        while let Some(next) = state.queue.front().filter(|_| !deaf) {
-            // Attachments grow by a third; their heads are in what stands around.
-            let room = M::size(next).div_ceil(3) * 4 + super::AROUND;
-            if body.records > 0 && (body.text.len() + room > most || body.records >= MAX_RECORDS / 2) {
+        loop {
+            let fits = self.waiting.0.front().is_some_and(|(next, _)| body.has_room(next.len(), most));
+            if fits && let Some((packet, ends)) = self.waiting.0.pop_front() {
+                body.text(packet);
+                size += ends;
+                continue;
+            }
+            if deaf || !self.waiting.0.is_empty() {
                 break;
             }
-            size += M::size(next);
-            if let Some(next) = state.queue.pop_front() {
-                session.write(next, &mut body);
+            let Some(next) = state.queue.pop_front() else { break };
+            let bytes = M::size(&next);
+            session.write(next, &mut self.waiting);
+            if let Some((_, ends)) = self.waiting.0.back_mut() {
+                *ends = bytes;
             }
         }
         let mut until = now + limits.write_timeout;
-        if (deaf || state.queue.is_empty())
-            && let Some(closing) = self.closing.as_mut().filter(|closing| !closing.said)
-        {
-            if !deaf {
+        let last = deaf || (state.queue.is_empty() && self.waiting.0.is_empty());
+        if let Some(closing) = self.closing.as_mut().filter(|closing| last && !closing.said) {
+            until = *closing.until.get_or_insert(now + limits.close_timeout);
+            if !deaf && !closing.parted && body.records < MOST_PACKETS {
                 session.write_goodbye(&mut body);
+                closing.parted = true;
             }
-            body.text(ByteString::from_static("1"));
-            until = now + limits.close_timeout;
-            (closing.said, closing.until) = (true, Some(until));
+            // npm's server forgets what comes in one body with this.
+            if body.records == 0 {
+                body.text(ByteString::from_static("1"));
+                closing.said = true;
+            }
         }
         drop(state);
         if body.records == 0 {
@@ -259,7 +300,7 @@ impl<M: Mode> Poller<M> {
         self.get = None;
         match &mut self.closing {
             Some(closing) => closing.deaf = true,
-            None => self.closing = Some(Closing { end, said: false, deaf: true, until: None }),
+            None => self.closing = Some(Closing { end, parted: false, said: false, deaf: true, until: None }),
         }
     }
 
