@@ -205,6 +205,36 @@ fn a_session_whose_client_does_not_poll_is_not_kept() {
     });
 }
 
+// [I-10] [I-24]
+#[test]
+fn the_packet_that_ends_a_session_comes_behind_its_last_words_in_a_body_of_its_own() {
+    really(async {
+        let server = serve(|builder| builder).await;
+        let mut polling = Polling::connect(&server).await;
+        polling.say(&resume("a", "i")).await;
+        polling.frame().await;
+        let (node, mut said) = (server.node.clone(), Vec::new());
+        let hear = async {
+            while said.last().is_none_or(|last| last != "1") {
+                let answer = polling.get().await;
+                let packets = answer.packets();
+                assert!(packets == ["1"] || !packets.contains(&"1"), "{packets:?}");
+                said.extend(packets.into_iter().map(str::to_owned));
+            }
+        };
+        let (left, ()) = tokio::join!(node.drain(Duration::from_secs(10)), hear);
+        assert_eq!(left, 0);
+        let told: Vec<_> =
+            said.iter().filter(|said| said.starts_with("42")).map(|said| frame(said)).collect();
+        let [.., draining, closing] = &*told else { panic!("{said:?}") };
+        assert_eq!(
+            (&draining["event"], &closing["event"]),
+            (&json!("server.draining"), &json!("server.closing"))
+        );
+        server.handle.stop(false).await;
+    });
+}
+
 // [I-26] [L-1]
 #[test]
 fn a_session_of_which_nothing_is_heard_ends() {
