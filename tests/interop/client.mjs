@@ -7,8 +7,7 @@
 // across lost connections. Prints a JSON line for each event and a last one with its counts; exits 1 on time-out.
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { io } from 'socket.io-client';
-import WebSocket from 'ws';
+import { connect } from './links.mjs';
 
 const { values: options } = parseArgs({
   options: {
@@ -19,12 +18,12 @@ const { values: options } = parseArgs({
     expect: { type: 'string', default: '0' },
     transports: { type: 'string' },
     token: { type: 'string' },
-    seconds: { type: 'string', default: '30' },
+    seconds: { type: 'string', default: '45' },
   },
 });
 const say = (line) => console.log(JSON.stringify(line));
 const [toSend, toExpect] = [Number(options.send), Number(options.expect)];
-const counts = { connections: 0, sent: 0, resent: 0, acked: 0, received: 0, duplicates: 0, errors: 0 };
+const counts = { connections: 0, sent: 0, resent: 0, acked: 0, received: 0, duplicates: 0, errors: 0, hints: 0 };
 const waiting = new Map();
 const seen = new Set();
 let [lastAck, queued, over] = [0, false, false];
@@ -43,59 +42,36 @@ function finish(code) {
   process.stdout.write(`${JSON.stringify({ done: counts })}\n`, () => process.exit(code));
 }
 
-function take(socket, frame) {
+function take(link, frame) {
   if (frame.type === 'resume_response') {
-    for (const missed of frame.missing ?? []) take(socket, missed);
+    for (const missed of frame.missing ?? []) take(link, missed);
     if (queued) counts.resent += waiting.size;
     else enqueue();
-    for (const event of waiting.values()) socket.send(JSON.stringify(event));
+    for (const event of waiting.values()) link.send(event);
     counts.sent += waiting.size;
   } else if (frame.type === 'ack') {
     if (waiting.delete(frame.ack_seq)) counts.acked += 1;
     lastAck = Math.max(lastAck, frame.ack_seq);
   } else if (frame.type === 'event') {
     const key = frame.idempotency_key;
-    if (key !== undefined && seen.has(key)) counts.duplicates += 1;
-    else counts.received += 1;
+    counts[key !== undefined && seen.has(key) ? 'duplicates' : 'received'] += 1;
     if (key !== undefined) seen.add(key);
     say({ event: frame.event, seq: frame.seq, sender: frame.sender, payload: frame.payload });
   } else if (frame.type === 'error') {
     counts.errors += 1;
     say({ error: frame.payload });
-  }
+  } else if (frame.event === 'server.draining' && frame.payload.retry_after_ms > 0) counts.hints += 1;
   over = queued && waiting.size === 0 && counts.received >= toExpect;
-  if (over) socket.close(1000);
-}
-
-function connectSocketIo() {
-  const auth = options.token === undefined ? {} : { token: options.token };
-  const transports = options.transports.split(',');
-  const socket = io(options.url, { auth, transports, reconnectionDelay: 100, reconnectionDelayMax: 100 });
-  const link = { send: (text) => socket.emit('message', JSON.parse(text)), close: () => socket.disconnect() };
-  socket.on('connect', () => {
-    counts.connections += 1;
-    socket.emit('message', { ...base('resume'), last_ack_seq: lastAck });
-    if (socket.io.engine.transport.name === transports.at(-1)) counts.transport = transports.at(-1);
-    else socket.io.engine.once('upgrade', (transport) => (counts.transport = transport.name));
-  });
-  socket.on('message', (frame) => take(link, frame));
-  socket.on('connect_error', (error) => {
-    if (!socket.active) say({ refused: { message: error.message, data: error.data } });
-  });
-  socket.on('disconnect', () => over && finish(0));
-}
-
-function connect() {
-  const socket = new WebSocket(options.url);
-  socket.on('open', () => {
-    counts.connections += 1;
-    socket.send(JSON.stringify({ ...base('resume'), last_ack_seq: lastAck }));
-  });
-  socket.on('message', (data) => take(socket, JSON.parse(data)));
-  socket.on('error', () => {});
-  socket.on('close', () => (over ? finish(0) : setTimeout(connect, 100)));
+  if (over) link.close();
 }
 
 setTimeout(() => finish(1), Number(options.seconds) * 1000);
-if (options.transports === undefined) connect();
-else connectSocketIo();
+connect(options, {
+  up(link) {
+    counts.connections += 1;
+    link.send({ ...base('resume'), last_ack_seq: lastAck });
+  },
+  frame: (frame, link) => take(link, frame),
+  refused: (why) => say({ refused: why }),
+  down: () => over && finish(0),
+});

@@ -14,7 +14,7 @@ const { values: options } = parseArgs({
 });
 const say = (line) => console.log(JSON.stringify(line));
 const web = createServer();
-const io = new Server(web, { transports: options.transports.split(','), pingInterval: 1000, pingTimeout: 800 });
+const io = new Server(web, { transports: options.transports.split(','), pingInterval: 500, pingTimeout: 2500 });
 const site = io.of(/^\/.*$/);
 
 site.use((socket, next) => {

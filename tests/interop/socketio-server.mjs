@@ -1,6 +1,6 @@
 // A plain Socket.IO server (npm) that speaks section 1 of docs/protocol.md: a frame is the argument of `message`.
 //
-//   node socketio-server.mjs [--port N] [--transports polling,websocket] [--namespace /n] [--token T]
+//   node socketio-server.mjs [--port N] [--transports polling,websocket] [--namespace /n] [--token T] [--status N]
 //
 // Prints a JSON line when it listens, and one for each event that it applies. On its standard input: `cut` drops every
 // connection, `disconnect` every socket, `ask` wants an answer, `binary` sends bytes, `stats` prints what it counted.
@@ -13,7 +13,7 @@ const { values: options } = parseArgs({
   options: {
     port: { type: 'string', default: '3000' },
     transports: { type: 'string', default: 'polling,websocket' },
-    namespace: { type: 'string', default: '/' }, token: { type: 'string' },
+    namespace: { type: 'string', default: '/' }, token: { type: 'string' }, status: { type: 'string', default: '401' },
   },
 });
 const say = (line) => console.log(JSON.stringify(line));
@@ -21,7 +21,7 @@ const counts = { applied: 0, duplicates: 0, connections: 0, upgrades: 0, refused
 const [clients, seen] = [new Map(), new Set()];
 
 const web = createServer();
-const io = new Server(web, { transports: options.transports.split(','), pingInterval: 1000, pingTimeout: 800 });
+const io = new Server(web, { transports: options.transports.split(','), pingInterval: 500, pingTimeout: 2500 });
 const sockets = io.of(options.namespace);
 io.engine.on('connection', (link) => link.on('upgrade', () => (counts.upgrades += 1)));
 const send = (socket, frame) => socket.emit('message', { ...frame, timestamp: new Date().toISOString() });
@@ -31,14 +31,14 @@ sockets.use((socket, next) => {
   const good = auth.token === options.token && headers.authorization === `Bearer ${options.token}`;
   if (options.token === undefined || good) return next();
   counts.refused += 1;
-  next(Object.assign(new Error('not you'), { data: { status: 401, code: 'token_expired' } }));
+  next(Object.assign(new Error('not you'), { data: { status: Number(options.status), code: 'token_expired' } }));
 });
 
 function apply(frame, client, id) {
   const room = frame.payload?.room ?? frame.payload?.channelId ?? frame.channel ?? 'lobby';
   client.rooms.add(room);
   if (frame.seq !== undefined) client.seq = Math.max(client.seq, frame.seq);
-  if (seen.has(frame.idempotency_key)) return void (counts.duplicates += 1);
+  if (frame.idempotency_key && seen.has(frame.idempotency_key)) return void (counts.duplicates += 1);
   seen.add(frame.idempotency_key);
   counts.applied += 1;
   say({ applied: { client: id, seq: frame.seq, event: frame.event, payload: frame.payload } });

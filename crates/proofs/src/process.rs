@@ -79,6 +79,15 @@ impl Process {
         self.lines.iter().collect()
     }
 
+    /// Sends it a signal: `STOP`, `CONT`.
+    ///
+    /// # Errors
+    /// Where there is no program `kill` that does.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status()?;
+        if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill ended with {sent}"))) }
+    }
+
     /// The most memory that it ever had, in KiB.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod lines;
 mod node;
 mod parity;
 mod project;
+mod python;
 mod steps;
 mod system;
 

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     audit, clauses, keyring, lines, node, parity,
     project::{Project, succeed},
+    python,
 };
 
 /// What one command does.
@@ -29,7 +30,7 @@ enum Action {
     Proof {
         /// Its flags inside `cargo xtask test`; alone, it gets those of the command line.
         depth: &'static [&'static str],
-        /// Whether it talks to npm packages.
+        /// Whether it talks to packages of npm's and Python's.
         npm: bool,
     },
 }
@@ -82,7 +83,7 @@ const STEPS: &[Step] = &[
     proof("simulate", "runs the whole client and a server under virtual time and faults", &[]),
     proof("panics", "panics in every handler of every actor: recovered, nothing lost", &[]),
     proof("hostile", "peers that break every rule: refused, with little memory", &[]),
-    npm_proof("interop", "works with plain `ws` peers, and with `socket.io` and its clients", &[]),
+    npm_proof("interop", "works with npm's `ws`, `socket.io` and its clients, and with python-socketio", &[]),
     proof("bench", "measures throughput, latency and memory", &["--quick", "--no-bounds"]),
 ];
 
@@ -160,6 +161,11 @@ pub(crate) fn run<F: AsRef<OsStr>>(project: &Project, step: &Step, flags: &[F]) 
         Action::Proof { npm, .. } => {
             if npm {
                 node::ready(project)?;
+                match python::ready(project) {
+                    // The cases without Python are run all the same, and the program says which are not.
+                    Err(Stop::Skipped(why)) if !project.strict => println!("skipped: {why}"),
+                    ready => ready?,
+                }
             }
             let program = ["run", "--locked", "--release", "--quiet", "-p", PROOFS, "--bin", step.name, "--"];
             succeed(project.cargo().args(program).args(flags))

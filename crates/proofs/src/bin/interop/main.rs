@@ -1,83 +1,68 @@
-//! `interop`: our client with a plain `ws` server and with npm's `socket.io`, plain `ws` and Socket.IO clients with our
-//! server.
+//! `interop`: our client with servers that are not ours, and our server with clients that are not ours.
 //!
-//! The plain peers speak section 1 of docs/protocol.md and nothing more: those of `tests/interop`.
-//! Links are cut and servers killed meanwhile. What must hold: everything sent takes effect once and in order, and is
-//! acked; nobody is told anything twice; an idle link stays up; events of the original's own names ride through.
+//! The plain peers, those of `tests/interop`, speak section 1 of docs/protocol.md and nothing more: npm's `ws`,
+//! `socket.io` and `socket.io-client`, and python-socketio. Links are cut and servers killed meanwhile. What must hold:
+//! everything sent takes effect once and in order, and is acked; nobody is told anything twice; an idle link stays up;
+//! events of the original's own names ride through; who types, is there and has read is seen on either side.
 
 mod both_ours;
-mod our_client;
+mod events;
+mod npm_clients;
 mod our_server;
+mod ours;
+mod peers;
 mod plain;
-mod presence;
+mod plain_ws;
 mod socketio;
+mod table;
+mod together;
 
-use std::{io, process::ExitCode, time::Instant};
+use std::{io, path::Path, process::ExitCode, time::Instant};
 
-use actix_realtime_proofs::{Arguments, finish, note};
+use actix_realtime_proofs::{Arguments, finish};
 
-/// What one part came to, in a few words.
-type Part = fn(&Options) -> io::Result<String>;
+use table::{Group, Kind, Options};
 
-/// How much is sent.
-pub(crate) struct Options {
-    /// Messages of each sender.
-    pub(crate) messages: usize,
-    /// The folder of the plain peers.
-    pub(crate) folder: String,
-}
-
-const PARTS: [(&str, Part); 23] = [
-    ("our client, a plain server that is cut", our_client::cut),
-    ("our client, a plain server that forgets all", our_client::forgets),
-    ("our clients through a plain server", our_client::relays),
-    ("presence of our clients through a plain server", presence::presence),
-    ("our client, a plain server without resume", our_client::no_resume),
-    ("our client, an idle link to a plain server", our_client::idle),
-    ("plain clients and our server", our_server::cut),
-    ("Socket.IO clients on WebSocket and our server", our_server::socket_io_websocket),
-    ("Socket.IO clients that poll and our server", our_server::socket_io_polling),
-    ("Socket.IO clients that move and our server", our_server::socket_io_upgrade),
-    ("our clients over Socket.IO, our server, WebSocket", both_ours::websocket),
-    ("our clients over Socket.IO, our server, polling first", both_ours::upgrade),
-    ("our clients over Socket.IO, our server, polling only", both_ours::polling),
-    ("our client, npm socket.io, a WebSocket that is cut", socketio::websocket),
-    ("our client, npm socket.io, polling first", socketio::upgrade),
-    ("our client, npm socket.io, polling only", socketio::polling),
-    ("our client, npm socket.io, a refusal with 401", socketio::refused),
-    ("our client, npm socket.io, namespaces", socketio::namespaces),
-    ("our client, npm socket.io, answers and bytes", socketio::answers),
-    ("our client, npm socket.io, a disconnect", socketio::disconnected),
-    ("our client, npm socket.io, killed in mid-traffic", socketio::killed),
-    ("our clients through npm socket.io", socketio::relays),
-    ("our plain client, npm socket.io with events of its own", plain::all),
+const GROUPS: &[Group] = &[
+    Group { who: "our client and npm's ws", server: Kind::Npm, rows: plain_ws::ROWS },
+    Group { who: "our client and npm's socket.io", server: Kind::Npm, rows: socketio::ROWS },
+    Group { who: "our client and python-socketio", server: Kind::Python, rows: socketio::PYTHON_ROWS },
+    Group { who: "our clients through a server of npm's", server: Kind::Npm, rows: events::ROWS },
+    Group {
+        who: "our SocketIo and npm's socket.io with its own events",
+        server: Kind::Npm,
+        rows: plain::ROWS,
+    },
+    Group { who: "our clients and our server", server: Kind::Npm, rows: both_ours::ROWS },
+    Group { who: "npm's clients and our server", server: Kind::Npm, rows: npm_clients::ROWS },
+    Group { who: "npm's clients and ours on our server", server: Kind::Npm, rows: together::ROWS },
 ];
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_env(&["messages", "folder", "only"]);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/interop").to_owned();
-    let (messages, folder) = (arguments.get("messages", 1000), arguments.get("folder", folder));
-    let (options, only) = (Options { messages, folder }, arguments.get("only", String::new()));
+    let arguments = Arguments::from_env(&["messages", "folder", "python", "only", "at-once"]);
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let options = Options {
+        messages: arguments.get("messages", 1000),
+        folder: arguments.get("folder", format!("{here}/tests/interop")),
+        python: arguments.get("python", format!("{here}/target/interop-python/bin/python")),
+        server: Kind::Npm,
+    };
+    let (only, at_once) = (arguments.get("only", String::new()), arguments.get("at-once", 8));
+    let python = Path::new(&options.python);
+    let no_python =
+        (!python.is_file()).then_some("there is no python-socketio, `cargo xtask interop` installs it");
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     let begun = Instant::now();
-    let mut wrong = 0;
-    let parts = PARTS.iter().filter(|(name, _)| name.contains(&only));
-    for (name, part) in parts.clone() {
-        match part(&options) {
-            Ok(figures) => note(&format!("{name}: {figures}")),
-            Err(error) => {
-                wrong += 1;
-                note(&format!("{name}: FAILED: {error}"));
-            }
-        }
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let count = parts.count();
-    finish(
-        &format!(
-            "interop: {count} courses of {messages} messages a sender, {wrong} of them wrong; {seconds:.0} s"
-        ),
-        wrong == 0,
-    )
+    let outcome = table::run(GROUPS, &only, at_once, &options, no_python, strict);
+    let skipped = if outcome.skipped > 0 { format!(", {} skipped", outcome.skipped) } else { String::new() };
+    let line = format!(
+        "interop: {} cases, {} wrong{skipped}; {} messages a sender, {:.0} s",
+        outcome.cases,
+        outcome.wrong,
+        options.messages,
+        begun.elapsed().as_secs_f64()
+    );
+    finish(&line, outcome.wrong == 0 && outcome.cases > 0)
 }
 
 /// What is wrong.
@@ -88,6 +73,16 @@ pub(crate) fn wrong(what: impl ToString) -> io::Error {
 /// An error unless it holds.
 pub(crate) fn ensure(holds: bool, what: impl FnOnce() -> String) -> io::Result<()> {
     if holds { Ok(()) } else { Err(wrong(what())) }
+}
+
+/// Waits until it is so, and says what is not where it takes too long.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let end = Instant::now() + ours::PATIENCE;
+    while !is_so()? {
+        ensure(Instant::now() < end, || format!("not {what}"))?;
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// Whether these are the numbers from 1 to `last`, each once and in order; says where not.

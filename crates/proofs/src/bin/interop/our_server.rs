@@ -1,54 +1,97 @@
-//! Plain clients with our server.
+//! A server of ours.
 
 use std::{
-    collections::BTreeSet,
     io,
     net::SocketAddr,
     sync::mpsc::{Sender, channel},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use actix_realtime_proofs::relay::Relay;
 use actix_realtime_server::{Credentials, Node, Principal, Refusal, log::MemoryLog};
-use actix_web::{App, HttpRequest, HttpServer, rt::System};
-use serde_json::Value;
+use actix_web::{App, HttpRequest, HttpServer, dev::ServerHandle, rt::System};
 
 use crate::{
-    Options, ensure, ensure_all,
-    our_client::{Ours, ROOM, json_of, node},
+    ensure,
+    ours::{Ours, PATIENCE},
+    table::Carrier,
     wrong,
 };
 
-/// How often the plain client's link is cut.
-const CUTS: usize = 3;
-
-/// A server of ours, on a thread that ends with this program. Whoever connects says in the URL who it is, or over
-/// Socket.IO as its token.
-pub(crate) fn start() -> io::Result<SocketAddr> {
-    let (ready, is_ready) = channel();
-    thread::spawn(move || {
-        System::new().block_on(async move {
-            if let Err(error) = serve(&ready).await {
-                // Whoever waited for it has gone.
-                let _ = ready.send(Err(error));
-            }
-        });
-    });
-    is_ready.recv().map_err(wrong)?
+/// See the module. Whoever connects says in the URL who it is, or over Socket.IO as its token; `wrong` is nobody.
+pub(crate) struct OurServer {
+    pub(crate) address: SocketAddr,
+    node: Node,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<()>>,
 }
 
-async fn serve(ready: &Sender<io::Result<SocketAddr>>) -> io::Result<()> {
-    let node = Node::builder(MemoryLog::default()).authenticate(|request: HttpRequest| {
+type Begun = io::Result<(SocketAddr, Node, ServerHandle)>;
+
+impl OurServer {
+    pub(crate) fn start() -> io::Result<Self> {
+        Self::over(MemoryLog::default(), 0)
+    }
+
+    /// One over this log, on this port.
+    pub(crate) fn over(log: MemoryLog, port: u16) -> io::Result<Self> {
+        let (ready, is_ready) = channel();
+        let thread = thread::spawn(move || {
+            System::new().block_on(async move {
+                if let Err(error) = serve(log, port, &ready).await {
+                    // Whoever waited for it has gone.
+                    let _ = ready.send(Err(error));
+                }
+            });
+        });
+        let (address, node, handle) = is_ready.recv().map_err(wrong)??;
+        Ok(Self { address, node, handle, thread: Some(thread) })
+    }
+
+    /// Goes away in peace: once everybody was told and has gone.
+    pub(crate) fn go_away(mut self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let left = runtime.block_on(self.node.drain(PATIENCE));
+        ensure(left == 0, || format!("{left} connections are left after a drain"))?;
+        runtime.block_on(self.handle.stop(true));
+        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        ended.map_err(|_| wrong("our server panicked"))
+    }
+
+    /// A client of ours at this address of a server of ours, called so.
+    pub(crate) fn client(address: SocketAddr, carrier: Carrier, name: &str) -> io::Result<Ours> {
+        match carrier {
+            Carrier::Plain => Ours::start(&format!("ws://{address}/ws?{name}"), carrier, |client| client),
+            Carrier::WebSocket | Carrier::Upgrade | Carrier::Polling => {
+                Ours::start(&format!("http://{address}"), carrier, |client| client.token(name))
+            }
+        }
+    }
+}
+
+impl Drop for OurServer {
+    fn drop(&mut self) {
+        // Its thread ends by itself.
+        drop(self.handle.stop(false));
+    }
+}
+
+async fn serve(log: MemoryLog, port: u16, ready: &Sender<Begun>) -> io::Result<()> {
+    let node = Node::builder(log).authenticate(|request: HttpRequest| {
         let credentials = Credentials::of(&request);
-        let name = Principal::new(credentials.token().unwrap_or_else(|| request.query_string()));
-        async { name.map_err(|error| Refusal::Forbidden(error.to_string())) }
+        let name = credentials.token().unwrap_or_else(|| request.query_string());
+        let name = match name {
+            "wrong" => Err(Refusal::Unauthorized("not you".to_owned())),
+            name => Principal::new(name).map_err(|error| Refusal::Forbidden(error.to_string())),
+        };
+        async { name }
     });
     let node = node.configure(|config| {
         // npm's client that loses its WebSocket in the midst of moving to it does not notice before a ping is late.
-        (config.heartbeat, config.silence) = (Duration::from_secs(1), Duration::from_secs(1));
+        (config.heartbeat, config.silence) = (Duration::from_secs(1), Duration::from_secs(2));
         // A client that was away is told so many of the newest events again, and all of them shall be among these.
         config.replay_page = 1_000_000;
+        config.retry_after = Duration::from_millis(300);
     });
     let node = node.start().await.map_err(wrong)?;
     let served = node.clone();
@@ -56,85 +99,13 @@ async fn serve(ready: &Sender<io::Result<SocketAddr>>) -> io::Result<()> {
         HttpServer::new(move || App::new().configure(served.routes()).configure(served.socket_io_routes()))
             .workers(1)
             .disable_signals()
+            .shutdown_timeout(3)
             .tcp_nodelay(true)
             .on_connect(node.on_connect())
-            .bind(("127.0.0.1", 0))?;
+            .bind(("127.0.0.1", port))?;
     let address = server.addrs().first().copied().ok_or_else(|| wrong("no address"))?;
+    let server = server.run();
     // Whoever waited for it has gone.
-    let _ = ready.send(Ok(address));
-    server.run().await
-}
-
-/// A plain client whose link is cut, and one of ours, talk in a room of our server.
-pub(crate) fn cut(options: &Options) -> io::Result<String> {
-    talk(options, None)
-}
-
-/// The same with a Socket.IO client.
-pub(crate) fn socket_io_websocket(options: &Options) -> io::Result<String> {
-    talk(options, Some("websocket"))
-}
-
-/// The same with one that polls.
-pub(crate) fn socket_io_polling(options: &Options) -> io::Result<String> {
-    talk(options, Some("polling"))
-}
-
-/// The same with one that polls and moves to a WebSocket, as is its default.
-pub(crate) fn socket_io_upgrade(options: &Options) -> io::Result<String> {
-    talk(options, Some("polling,websocket"))
-}
-
-fn talk(options: &Options, transports: Option<&str>) -> io::Result<String> {
-    let address = start()?;
-    let last = options.messages;
-    let mut ours = Ours::start(&format!("ws://{address}/ws?ours"))?;
-    let hello = ours.say(std::iter::once(0))?;
-    ours.settle(&hello)?;
-    let relay = Relay::to(address)?;
-    let (websocket, socket_io) =
-        (format!("ws://{}/ws?plain", relay.address()), format!("http://{}", relay.address()));
-    let how = match transports {
-        None => vec!["--url", &websocket],
-        Some(transports) => vec!["--url", &socket_io, "--transports", transports, "--token", "plain"],
-    };
-    let count = last.to_string();
-    let arguments = ["client.mjs", "--client", "plain", "--room", ROOM, "--send", &count, "--expect", &count];
-    let plain = node(options, &[&arguments[..], &how].concat())?;
-    // Its first event makes it a member: what we say from then on is for it (C-4).
-    let mut heard = vec![];
-    while heard.is_empty() {
-        heard.extend(ours.next(crate::our_client::PATIENCE).map(|_| ()));
-    }
-    let mut accepted = Vec::new();
-    for turn in 0..CUTS {
-        let part = (last * turn / CUTS) as u64 + 1..=(last * (turn + 1) / CUTS) as u64;
-        accepted.extend(ours.say(part)?);
-        relay.cut();
-        thread::sleep(Duration::from_millis(150));
-    }
-    ours.settle(&accepted)?;
-    let mut numbers = vec![1];
-    numbers.extend(ours.hear(last - 1));
-    ensure_all("our client heard", &numbers, last)?;
-    let (mut told, mut order) = (BTreeSet::new(), Vec::new());
-    let done = loop {
-        let line = plain.hear("{")?;
-        let said: Value = json_of(&format!("{{{line}"))?;
-        if said["done"].is_object() {
-            break said["done"].clone();
-        }
-        if let Some(n) = said["payload"]["n"].as_u64()
-            && told.insert(n)
-        {
-            order.push(n);
-        }
-    };
-    ensure_all("the plain client heard", &order, last)?;
-    ensure(done["acked"] == last && done["errors"] == 0, || format!("the plain client says {done}"))?;
-    ensure(done["connections"].as_u64() > Some(1), || "no link was cut".to_owned())?;
-    if let Some(last) = transports.and_then(|transports| transports.rsplit(',').next()) {
-        ensure(done["transport"] == last, || format!("it did not come to {last}: {done}"))?;
-    }
-    Ok(format!("{last} each way once and in order; the plain client says {done}"))
+    let _ = ready.send(Ok((address, node, server.handle())));
+    server.await
 }

@@ -1,271 +1,231 @@
-//! Our client with the Socket.IO server of npm.
+//! Our client with Socket.IO servers that are not ours: npm's, and python-socketio's.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, thread, time::Duration};
 
-use actix_realtime::{
-    Client, ClientBuilder, ConnectionState, EndReason, Event, EventStream, FailReason, Filter, Kind, LinkEnd,
-    OpenError, Polling, SocketIoTransport,
-};
+use actix_realtime::{Client, EndReason, FailReason, LinkEnd, OpenError};
 use serde_json::{Value, json};
 
 use crate::{
-    Options, ensure, ensure_all,
-    our_client::{Ours, PATIENCE, PlainServer},
-    wrong,
+    ensure, ensure_all,
+    ours::{Ours, PATIENCE, failure, loss, through_a_kill, through_cuts},
+    peers::PlainServer,
+    table::{Carrier, Kind, Options, Row, SOCKET_IO},
+    until, wrong,
 };
+
+pub(crate) const ROWS: &[Row] = &[
+    Row("an idle link stays up", SOCKET_IO, idle),
+    Row("cut in mid-traffic", SOCKET_IO, cut),
+    Row("the server is killed in mid-traffic", SOCKET_IO, killed),
+    Row("refused with 401 and data", SOCKET_IO, refused),
+    Row("refused with 403 and data", SOCKET_IO, forbidden),
+    Row("let in with the token in header and payload", SOCKET_IO, let_in),
+    Row("a namespace", SOCKET_IO, namespace),
+    Row("a namespace that there is not", SOCKET_IO, no_namespace),
+    Row("the server wants an answer", SOCKET_IO, answers),
+    Row("bytes in events of the server's own", SOCKET_IO, bytes),
+    Row("the server disconnects the namespace, twice", SOCKET_IO, disconnected),
+    Row("the server knows our goodbye", SOCKET_IO, goodbye),
+];
+
+pub(crate) const PYTHON_ROWS: &[Row] = &[
+    Row("an idle link stays up", SOCKET_IO, idle),
+    Row("cut in mid-traffic", SOCKET_IO, cut),
+    Row("the server is killed in mid-traffic", SOCKET_IO, killed),
+    Row("refused with 401 and data", SOCKET_IO, refused),
+    Row("let in with the token in header and payload", SOCKET_IO, let_in),
+    Row("a namespace", SOCKET_IO, namespace),
+    Row("the server wants an answer", SOCKET_IO, answers),
+    Row("bytes in events of the server's own", SOCKET_IO, bytes),
+    Row("the server disconnects the namespace, twice", SOCKET_IO, disconnected),
+];
 
 /// How often a link is cut.
 const CUTS: usize = 4;
 
-fn server(options: &Options, port: u16, more: &[&str]) -> io::Result<PlainServer> {
-    PlainServer::run(options, "socketio-server.mjs", port, more)
+fn server(options: &Options, carrier: Carrier, more: &[&str]) -> io::Result<PlainServer> {
+    PlainServer::socket_io(options, carrier, 0, more)
 }
 
-fn url(server: &PlainServer) -> String {
-    format!("http://127.0.0.1:{}", server.port)
+/// The server and a client of ours that is in.
+fn both(options: &Options, carrier: Carrier) -> io::Result<(PlainServer, Ours)> {
+    let server = server(options, carrier, &[])?;
+    let ours = Ours::start(&server.url(carrier), carrier, |client| client)?;
+    Ok((server, ours))
 }
 
-fn over(polling: Polling) -> impl FnOnce(ClientBuilder) -> ClientBuilder {
-    move |client| match SocketIoTransport::builder().polling(polling).build() {
-        Ok(transport) => client.transport(transport),
-        // Then the default, of which the figures tell.
-        Err(_) => client,
-    }
+/// Whether the links are where they shall be, and how they came there.
+fn ensure_carrier(stats: &Value, carrier: Carrier, links: u64) -> io::Result<()> {
+    let moved = if carrier == Carrier::Upgrade { links } else { 0 };
+    // Python's does not tell that it was moved to.
+    let as_meant = stats["upgrades"].is_null() || stats["upgrades"] == moved;
+    ensure(as_meant && stats["transports"] == json!([carrier.last()]), || stats.to_string())
 }
 
-/// Sends everything while links are cut; what the server counted, and the client's links.
-fn through_cuts(options: &Options, mut server: PlainServer, ours: &Ours) -> io::Result<(Value, u64)> {
-    let (mut accepted, last) = (Vec::new(), options.messages);
-    for turn in 0..CUTS {
-        let part = (last * turn / CUTS) as u64 + 1..=(last * (turn + 1) / CUTS) as u64;
-        let part = ours.say(part)?;
-        // The others of them are on their way.
-        ours.acked(&part[..part.len().min(1)])?;
-        let links = links_of(ours);
-        server.process.order("cut")?;
-        let until = Instant::now() + PATIENCE;
-        while links_of(ours) == links {
-            ensure(Instant::now() < until, || "the client does not come back".to_owned())?;
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        accepted.extend(part);
-    }
-    ours.settle(&accepted)?;
-    let (stats, applied) = server.counted()?;
-    ensure_all("the server applied", &applied, last)?;
-    Ok((stats, links_of(ours)))
-}
-
-fn links_of(ours: &Ours) -> u64 {
-    ours.runtime.block_on(ours.client.metrics()).connects
-}
-
-/// The default: a WebSocket from the start, cut again and again while messages go out.
-pub(crate) fn websocket(options: &Options) -> io::Result<String> {
-    let server = server(options, 0, &["--transports", "websocket"])?;
-    let ours = Ours::start(&url(&server))?;
-    let (stats, links) = through_cuts(options, server, &ours)?;
-    ensure(stats["transports"] == json!(["websocket"]), || stats.to_string())?;
-    Ok(format!("{} once and in order over {links} links", options.messages))
-}
-
-/// Polling, then the probe, then a WebSocket, at each connect.
-pub(crate) fn upgrade(options: &Options) -> io::Result<String> {
-    let server = server(options, 0, &[])?;
-    let ours = Ours::start_with(&url(&server), over(Polling::Upgrade))?;
-    let (stats, links) = through_cuts(options, server, &ours)?;
-    let upgrades = &stats["upgrades"];
-    ensure(*upgrades == json!(links) && stats["transports"] == json!(["websocket"]), || stats.to_string())?;
-    Ok(format!("{} once and in order over {links} links, each moved to a WebSocket", options.messages))
-}
-
-/// A server without WebSocket; the idle link lives by the server's pings.
-pub(crate) fn polling(options: &Options) -> io::Result<String> {
-    let mut server = server(options, 0, &["--transports", "polling"])?;
-    let ours = Ours::start_with(&url(&server), over(Polling::Only))?;
-    let hello = ours.say(std::iter::once(0))?;
-    ours.settle(&hello)?;
-    let begun = Instant::now();
-    std::thread::sleep(Duration::from_millis(4500));
-    let links = links_of(&ours);
-    ensure(links == 1, || format!("{links} links in {:?} of silence", begun.elapsed()))?;
-    let (_, applied) = server.counted()?;
-    ensure(applied == [0], || format!("{applied:?}"))?;
-    let (stats, links) = through_cuts(options, server, &ours)?;
-    ensure(stats["transports"] == json!(["polling"]) && stats["upgrades"] == json!(0), || stats.to_string())?;
-    Ok(format!("{} once and in order over {links} links; one lasted four idle intervals", options.messages))
-}
-
-fn states(ours: &Ours) -> EventStream {
-    ours.runtime.block_on(ours.client.events(Filter::default().kinds([Kind::Connection])))
-}
-
-/// The next state that this takes something from.
-fn state<T>(
-    ours: &Ours,
-    states: &mut EventStream,
-    take: impl Fn(&ConnectionState) -> Option<T>,
-) -> io::Result<T> {
-    ours.within(async {
-        while let Some(event) = states.next().await {
-            if let Event::Connection(state) = &*event
-                && let Some(taken) = take(state)
-            {
-                return Ok(taken);
-            }
-        }
-        Err(wrong("the client has ended"))
-    })?
-}
-
-fn failure(state: &ConnectionState) -> Option<FailReason> {
-    if let ConnectionState::Failed { reason } = state { Some(reason.clone()) } else { None }
-}
-
-/// A middleware that wants the token in both places, and refuses with status 401 in its data.
-pub(crate) fn refused(options: &Options) -> io::Result<String> {
-    let mut server = server(options, 0, &["--token", "right"])?;
-    let address = url(&server);
-    for polling in [Polling::Never, Polling::Upgrade] {
-        let ours = Ours::start_with(&address, |client| {
-            over(polling)(client).token("wrong").configure(|config| config.connect_on_start(false))
-        })?;
-        let mut states = states(&ours);
-        ours.client.connect();
-        let failed = state(&ours, &mut states, failure)?;
-        let as_meant = matches!(
-            &failed,
-            FailReason::AuthFailed(EndReason::Open(OpenError::Refused { message, data: Some(data), .. }))
-                if message == "not you" && data.contains("token_expired")
-        );
-        ensure(as_meant, || format!("{failed:?}"))?;
-    }
-    let ours = Ours::start_with(&address, |client| client.token("right"))?;
-    let accepted = ours.say(1..=options.messages as u64)?;
-    ours.settle(&accepted)?;
+fn cut(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (mut server, ours) = both(options, carrier)?;
+    through_cuts(&ours, options.messages, CUTS, |_| server.process.order("cut"))?;
     let (stats, applied) = server.counted()?;
     ensure_all("the server applied", &applied, options.messages)?;
-    ensure(stats["refused"] == json!(2), || stats.to_string())?;
-    Ok("refused as unauthorized with its data, once each; let in with the token in header and payload"
-        .to_owned())
+    // The last link may be moving still.
+    let mut applied = Vec::new();
+    until("where it shall be", || {
+        let (stats, more) = server.counted()?;
+        applied.extend(more);
+        Ok(stats["transports"] == json!([carrier.last()]))
+    })?;
+    ensure(applied.is_empty(), || format!("{applied:?} were applied again"))?;
+    let links = ours.links();
+    if options.server == Kind::Npm {
+        ensure_carrier(&server.counted()?.0, carrier, links)?;
+    }
+    Ok(format!("{} once and in order over {links} links, {} repeats", options.messages, stats["duplicates"]))
 }
 
-/// The URL's path is the namespace, and one that there is not is final.
-pub(crate) fn namespaces(options: &Options) -> io::Result<String> {
-    let mut server = server(options, 0, &["--namespace", "/site1"])?;
-    let address = url(&server);
-    let ours = Ours::start(&format!("{address}/site1"))?;
-    let accepted = ours.say(1..=options.messages as u64)?;
-    ours.settle(&accepted)?;
+fn killed(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (server, ours) = both(options, carrier)?;
+    through_a_kill(&ours, options.messages, server, |port| {
+        PlainServer::socket_io(options, carrier, port, &[])
+    })
+}
+
+/// Nothing is said: the link lives by the server's pings.
+fn idle(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (mut server, ours) = both(options, carrier)?;
+    ours.settle(&ours.say(1..=1)?)?;
+    thread::sleep(Duration::from_millis(4500));
+    ours.settle(&ours.say(2..=2)?)?;
+    let (stats, _) = server.counted()?;
+    ensure(stats["connections"] == 1, || stats.to_string())?;
+    ensure_carrier(&stats, carrier, 1)?;
+    Ok("the link of nine pings ago is there".to_owned())
+}
+
+/// What becomes of a client whose token is not the one that the server wants in both places.
+fn refusal(options: &Options, carrier: Carrier, more: &[&str]) -> io::Result<FailReason> {
+    let more = [&["--token", "right"], more].concat();
+    let mut server = server(options, carrier, &more)?;
+    let ours = Ours::start(&server.url(carrier), carrier, |client| {
+        client.token("wrong").configure(|config| config.connect_on_start(false))
+    })?;
+    let mut states = ours.states();
+    ours.client.connect();
+    let failed = ours.state(&mut states, failure)?;
+    let (stats, _) = server.counted()?;
+    ensure(stats["refused"] == 1, || stats.to_string())?;
+    Ok(failed)
+}
+
+fn refused(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let failed = refusal(options, carrier, &[])?;
+    let as_meant = matches!(
+        &failed,
+        FailReason::AuthFailed(EndReason::Open(OpenError::Refused { message, data: Some(data), status: Some(401), .. }))
+            if message == "not you" && data.contains("token_expired")
+    );
+    ensure(as_meant, || format!("{failed:?}"))?;
+    Ok("refused once as unauthorized, with the server's data".to_owned())
+}
+
+fn forbidden(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let failed = refusal(options, carrier, &["--status", "403"])?;
+    let as_meant = matches!(
+        &failed,
+        FailReason::Final(EndReason::Open(OpenError::Refused { message, data: Some(_), status: Some(403), .. }))
+            if message == "not you"
+    );
+    ensure(as_meant, || format!("{failed:?}"))?;
+    Ok("refused once and for good".to_owned())
+}
+
+fn let_in(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let mut server = server(options, carrier, &["--token", "right"])?;
+    let ours = Ours::start(&server.url(carrier), carrier, |client| client.token("right"))?;
+    ours.settle(&ours.say(1..=options.messages as u64)?)?;
+    let (stats, applied) = server.counted()?;
+    ensure_all("the server applied", &applied, options.messages)?;
+    ensure(stats["refused"] == 0, || stats.to_string())?;
+    Ok(format!("{} once and in order", options.messages))
+}
+
+/// The URL's path is the namespace.
+fn namespace(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let mut server = server(options, carrier, &["--namespace", "/site1"])?;
+    let ours = Ours::start(&format!("{}/site1", server.url(carrier)), carrier, |client| client)?;
+    ours.settle(&ours.say(1..=options.messages as u64)?)?;
     let (_, applied) = server.counted()?;
     ensure_all("the server applied", &applied, options.messages)?;
-    let ours = Ours::start_with(&format!("{address}/other"), |client| {
+    Ok(format!("{} through /site1", options.messages))
+}
+
+fn no_namespace(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let server = server(options, carrier, &["--namespace", "/site1"])?;
+    let ours = Ours::start(&format!("{}/other", server.url(carrier)), carrier, |client| {
         client.configure(|config| config.connect_on_start(false))
     })?;
-    let mut states = states(&ours);
+    let mut states = ours.states();
     ours.client.connect();
-    let failed = state(&ours, &mut states, failure)?;
+    let failed = ours.state(&mut states, failure)?;
     let as_meant = matches!(
         &failed,
         FailReason::Final(EndReason::Open(OpenError::Refused { message, .. })) if message == "Invalid namespace"
     );
     ensure(as_meant, || format!("{failed:?}"))?;
-    Ok(format!("{} through /site1; /other is refused for good", options.messages))
+    Ok("refused for good".to_owned())
 }
 
-/// The server wants answers to its messages, and sends bytes in other events; the link is none the worse.
-pub(crate) fn answers(options: &Options) -> io::Result<String> {
-    for (transports, polling) in [("websocket", Polling::Never), ("polling", Polling::Only)] {
-        let mut server = server(options, 0, &["--transports", transports])?;
-        let ours = Ours::start_with(&url(&server), over(polling))?;
-        let first = ours.say(std::iter::once(1))?;
-        ours.settle(&first)?;
+fn answers(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (mut server, ours) = both(options, carrier)?;
+    ours.settle(&ours.say(1..=1)?)?;
+    server.process.order("ask")?;
+    let answered = server.process.hear("{\"answered\":")?;
+    ensure(answered == "true}", || format!("the answer is {answered}"))?;
+    ours.settle(&ours.say(2..=2)?)?;
+    let (stats, _) = server.counted()?;
+    ensure(stats["connections"] == 1, || stats.to_string())?;
+    Ok("answered, on one link".to_owned())
+}
+
+/// The server sends 100 kB in attachments of other events; the link is none the worse.
+fn bytes(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (mut server, ours) = both(options, carrier)?;
+    for n in 1..=3 {
+        ours.settle(&ours.say(n..=n)?)?;
         server.process.order("binary")?;
-        server.process.order("ask")?;
-        let answered = server.process.hear("{\"answered\":")?;
-        ensure(answered == "true}", || format!("the answer is {answered}"))?;
-        let second = ours.say(std::iter::once(2))?;
-        ours.settle(&second)?;
-        let (stats, _) = server.counted()?;
-        ensure(stats["connections"] == json!(1), || stats.to_string())?;
     }
-    Ok("answered, and 100 kB of bytes passed over, on one link each by WebSocket and by polling".to_owned())
+    ours.settle(&ours.say(4..=4)?)?;
+    let (stats, _) = server.counted()?;
+    ensure(stats["connections"] == 1, || stats.to_string())?;
+    Ok("3 times 100 kB passed over, on one link".to_owned())
 }
 
-/// The server disconnects the namespace: the client comes back once, and stops at the second time. Its own goodbye is
-/// one that the server knows.
-pub(crate) fn disconnected(options: &Options) -> io::Result<String> {
-    let mut server = server(options, 0, &[])?;
-    let ours = Ours::start(&url(&server))?;
-    let mut states = states(&ours);
-    let dismissed = |reason: &EndReason| *reason == EndReason::Link(LinkEnd::Dismissed);
-    let first = ours.say(std::iter::once(1))?;
-    ours.settle(&first)?;
+/// The client comes back once, stops at the second time, and comes when it is told to.
+fn disconnected(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (mut server, ours) = both(options, carrier)?;
+    let mut states = ours.states();
+    let dismissed = EndReason::Link(LinkEnd::Dismissed);
+    ours.settle(&ours.say(1..=1)?)?;
     server.process.order("disconnect")?;
-    let comes_back = |state: &ConnectionState| {
-        matches!(state, ConnectionState::Reconnecting { reason, .. } if dismissed(reason)).then_some(())
-    };
-    state(&ours, &mut states, comes_back)?;
-    let second = ours.say(std::iter::once(2))?;
-    ours.settle(&second)?;
+    let lost = ours.state(&mut states, loss)?;
+    ensure(lost == dismissed, || format!("{lost:?}"))?;
+    ours.settle(&ours.say(2..=2)?)?;
     server.process.order("disconnect")?;
-    let failed = state(&ours, &mut states, failure)?;
-    let as_meant = matches!(&failed, FailReason::Final(reason) if dismissed(reason));
-    ensure(as_meant, || format!("{failed:?}"))?;
+    let failed = ours.state(&mut states, failure)?;
+    ensure(failed == FailReason::Final(dismissed), || format!("{failed:?}"))?;
     ours.client.connect();
-    let third = ours.say(std::iter::once(3))?;
-    ours.settle(&third)?;
+    ours.settle(&ours.say(3..=3)?)?;
+    Ok("came back once, and stopped at the second".to_owned())
+}
+
+fn goodbye(options: &Options, carrier: Carrier) -> io::Result<String> {
+    let (mut server, ours) = both(options, carrier)?;
+    ours.settle(&ours.say(1..=1)?)?;
     ours.runtime.block_on(Client::shutdown(&ours.client, PATIENCE));
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let (stats, _) = server.counted()?;
-        if stats["reasons"] == json!({"server namespace disconnect": 2, "client namespace disconnect": 1}) {
-            return Ok("came back once, stopped at the second, and said goodbye itself".to_owned());
-        }
-        ensure(Instant::now() < until, || stats.to_string())?;
-    }
-}
-
-/// The server is killed with all that it knows, in the middle, and another takes its place.
-pub(crate) fn killed(options: &Options) -> io::Result<String> {
-    let mut figures = Vec::new();
-    for polling in [Polling::Never, Polling::Only] {
-        let first = server(options, 0, &[])?;
-        let (port, last) = (first.port, options.messages as u64);
-        let ours = Ours::start_with(&url(&first), over(polling))?;
-        let mut accepted = ours.say(1..=last / 2)?;
-        // The others of them are on their way.
-        ours.acked(&accepted[..accepted.len() / 4])?;
-        let before = first.kill()?;
-        accepted.extend(ours.say(last / 2 + 1..=last)?);
-        let mut second = server(options, port, &[])?;
-        ours.settle(&accepted)?;
-        let (_, after) = second.counted()?;
-        // What the first had applied and not acked goes again, and the second cannot know it.
-        let begin = after.first().map_or(last + 1, |first| *first);
-        let all: Vec<u64> =
-            before.iter().copied().filter(|n| *n < begin).chain(after.iter().copied()).collect();
-        ensure_all("the two servers applied", &all, options.messages)?;
-        ensure(before.is_sorted_by(|a, b| a < b), || "the first applied something twice or late".to_owned())?;
-        figures.push(format!("{polling:?}: {} before, {} after", before.len(), after.len()));
-    }
-    Ok(format!("{}; all acked, none lost", figures.join(", ")))
-}
-
-/// Two of ours in one room, one by WebSocket and one by polling.
-pub(crate) fn relays(options: &Options) -> io::Result<String> {
-    let server = server(options, 0, &[])?;
-    let last = options.messages;
-    let speaker = Ours::start(&url(&server))?;
-    let mut listener = Ours::start_with(&url(&server), over(Polling::Only))?;
-    // The plain server counts whoever has spoken in a room as a member.
-    let hello = listener.say(std::iter::once(0))?;
-    listener.settle(&hello)?;
-    let accepted = speaker.say(1..=last as u64)?;
-    speaker.settle(&accepted)?;
-    ensure_all("our listener heard", &listener.hear(last), last)?;
-    Ok(format!("{last} heard by polling of what was said by WebSocket"))
+    let mut reasons = Value::Null;
+    let told = until("told that we go", || {
+        reasons = server.counted()?.0["reasons"].take();
+        Ok(reasons == json!({ "client namespace disconnect": 1 }))
+    });
+    told.map_err(|error| wrong(format!("{error}, but {reasons}")))?;
+    Ok("said, and understood".to_owned())
 }
