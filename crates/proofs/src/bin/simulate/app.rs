@@ -4,7 +4,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    io,
     ops::Range,
     rc::Rc,
     sync::{Arc, Mutex},
@@ -13,7 +12,7 @@ use std::{
 
 use actix_realtime::{
     Client, ConnectionState, EndpointOptions, Event, Filter, LocalId, NetworkHint, SendError, SendEvent,
-    Verdict, WsTransport,
+    Verdict,
     extend::store::{Fresh, Store as _},
     testing::SleepClock,
 };
@@ -21,12 +20,11 @@ use actix_realtime_proofs::history::{Backup, History, Message, Seen, Unsettled};
 use actix_realtime_store::Snapshot;
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::DuplexStream,
     sync::mpsc,
     task::{JoinHandle, LocalSet, spawn_local},
 };
 
-use crate::{canary::CANARY, log::lock, store::Flaky, trace::Trace};
+use crate::{canary::CANARY, log::lock, over::Over, store::Flaky, trace::Trace};
 
 /// The wall clock when a simulation begins: 2026-01-01.
 pub(crate) const UNIX: Duration = Duration::from_secs(1_767_225_600);
@@ -52,21 +50,6 @@ pub(crate) const fn is_refused(number: u64) -> bool {
     number % 97 == 13
 }
 
-/// How this thread's world is dialed: the transport's connector must be `Send`, the world is not.
-pub(crate) type Dial = Rc<dyn Fn(char) -> io::Result<DuplexStream>>;
-
-thread_local! {
-    pub(crate) static DIAL: RefCell<Option<Dial>> = const { RefCell::new(None) };
-}
-
-fn transport(name: char) -> WsTransport {
-    let connect = move |_: &str| async move {
-        let dial = DIAL.with_borrow(Clone::clone).ok_or(io::ErrorKind::NotConnected)?;
-        dial(name)
-    };
-    WsTransport::builder().pipe(connect).build().expect("there are no headers")
-}
-
 struct Running {
     client: Client,
     /// Everything of the client's process: aborting it is a kill.
@@ -87,6 +70,7 @@ struct Book {
 /// See the module.
 pub(crate) struct App {
     pub(crate) name: char,
+    over: Over,
     trace: Rc<Trace>,
     history: Arc<Mutex<History>>,
     pub(crate) store: Flaky,
@@ -103,6 +87,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(
         name: char,
+        over: Over,
         trace: Rc<Trace>,
         history: Arc<Mutex<History>>,
         mut rng: fastrand::Rng,
@@ -111,21 +96,23 @@ impl App {
         let store = Flaky::new(rng.fork());
         let (backup, book, running, next) = (None, Rc::default(), None, Cell::new(1));
         let asleep = SleepClock::new();
-        Self { name, trace, history, store, backup, book, running, next, asleep, slow, window, rng }
+        Self { name, over, trace, history, store, backup, book, running, next, asleep, slow, window, rng }
     }
 
     pub(crate) async fn start(&mut self) {
         let (name, window, process) = (self.name, self.window, LocalSet::new());
-        let builder = Client::builder("ws://localhost:1/ws")
+        let [url, another] = self.over.urls();
+        let builder = self
+            .over
+            .of(Client::builder(url), name)
             .store(self.store.clone())
-            .transport(transport(name))
             .client_id(name)
             .token(CANARY)
             .channel(CHANNEL)
             .sleep_clock(self.asleep.clone())
             .configure(|config| {
                 // Another door to the same server.
-                let others = vec!["ws://localhost:2/ws".to_owned()];
+                let others = vec![another.to_owned()];
                 let endpoints = EndpointOptions { others, ..EndpointOptions::default() };
                 config.window(window).max_unhandled(window.max(16)).endpoints(endpoints)
             });

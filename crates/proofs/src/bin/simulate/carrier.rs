@@ -18,6 +18,8 @@ use crate::{network::Network, plant::Plant};
 /// Frames that are kept to be said again.
 const KEPT: usize = 8;
 const TEXT: u8 = 0x81;
+/// What stands before a frame in a packet of Socket.IO.
+const SOCKET_IO: &str = r#"42["message","#;
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +28,16 @@ pub(crate) enum Way {
     Up,
     /// From the server.
     Down,
+}
+
+/// What is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// A request or its answer, of which it depends.
+    Head,
+    /// Requests or answers, which are bytes here: no protocol of theirs allows to repeat one.
+    Http,
+    WebSocket,
 }
 
 pub(crate) struct Carrier {
@@ -38,7 +50,7 @@ pub(crate) struct Carrier {
     pending: Vec<u8>,
     /// On its way.
     out: Vec<u8>,
-    upgraded: bool,
+    phase: Phase,
     kept: VecDeque<String>,
     /// Messages that went up on this link.
     sent: u64,
@@ -47,7 +59,7 @@ pub(crate) struct Carrier {
 impl Carrier {
     pub(crate) fn new(net: Rc<Network>, name: char, number: u64, way: Way, rng: fastrand::Rng) -> Self {
         let (pending, out, kept) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { net, name, number, way, rng, pending, out, upgraded: false, kept, sent: 0 }
+        Self { net, name, number, way, rng, pending, out, phase: Phase::Head, kept, sent: 0 }
     }
 
     /// Carries until an end closes or the link is cut.
@@ -97,10 +109,15 @@ impl Carrier {
 
     fn take(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
-        if !self.upgraded {
+        if self.phase == Phase::Head {
             let Some(end) = self.pending.windows(4).position(|four| four == b"\r\n\r\n") else { return };
+            self.phase = if is_upgrade(&self.pending[..end]) { Phase::WebSocket } else { Phase::Http };
             self.out.extend(self.pending.drain(..end + 4));
-            self.upgraded = true;
+        }
+        if self.phase == Phase::Http {
+            let bytes = self.pending.len();
+            self.net.trace.add(format_args!("{} {} {:?} {bytes} bytes", self.name, self.number, self.way));
+            self.out.append(&mut self.pending);
         }
         while let Some(header) = FrameHeader::peek(&self.pending) {
             let length = header.header + usize::try_from(header.payload).unwrap_or(usize::MAX);
@@ -179,7 +196,9 @@ impl Carrier {
             let lies = self.way == Way::Down && weather.lie_one_in > 0;
             if lies && self.rng.u32(0..weather.lie_one_in) == 0 {
                 let ack = self.rng.choice([0, 1_000_000_000, (1_u64 << 53) - 1]).unwrap_or(0);
-                again.push(format!(r#"{{"type":"ack","ack_seq":{ack},"cumulative":true}}"#));
+                let lie = format!(r#"{{"type":"ack","ack_seq":{ack},"cumulative":true}}"#);
+                let is_socket_io = text.starts_with(SOCKET_IO);
+                again.push(if is_socket_io { format!("{SOCKET_IO}{lie}]") } else { lie });
                 self.net.faults.borrow_mut().lies += 1;
             }
         }
@@ -203,4 +222,10 @@ impl Carrier {
             _ => Some(text),
         }
     }
+}
+
+/// Whether a request asks for a WebSocket, or an answer grants it.
+fn is_upgrade(head: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    head.lines().any(|line| line.split_whitespace().eq(["upgrade:", "websocket"]))
 }

@@ -1,6 +1,6 @@
 //! `simulate`: whole clients and a whole server over a hostile network, under virtual time.
 //!
-//! Real actors, the real WebSocket codec over pipes in memory, the real server session machine and log. One seed is
+//! Real actors, the real codecs of WebSocket and of Socket.IO over pipes in memory, the real server session machine and log. One seed is
 //! one course of events, and always the same. At the end, bugs are planted, each of which must be found.
 //!
 //! `--seeds N` courses, together `--hours H` long, from `--seed K` on. `--trace` tells everything that happens in
@@ -16,6 +16,7 @@ mod canary;
 mod carrier;
 mod log;
 mod network;
+mod over;
 mod plant;
 mod server;
 mod store;
@@ -72,9 +73,11 @@ fn main() -> ExitCode {
     let Total { bad, twice, figures: f, calm } = total;
     let line = format!(
         "simulate: {bad} bad of {seeds} seeds, {hours:.0} simulated hours in {seconds:.0} s; {twice} run twice; \
-         accepted {}, received {}; links {}, cuts {}, stalls {}, repeats {}, lies {}, refused {}, kills {}, \
+         clients over Socket.IO {}, of which polling {}; accepted {}, received {}; links {}, cuts {}, stalls {}, repeats {}, lies {}, refused {}, kills {}, \
          restores {}, panics {}, server kills {}, server losses {}; most dials a minute {}, longest calm {:.0} s; \
          all {} planted bugs found: {found}",
+        f.over_socket_io,
+        f.over_polling,
         f.accepted,
         f.received,
         f.faults.links,
@@ -139,6 +142,8 @@ fn add(total: &mut Total, plan: Plan, Course { figures, broken, .. }: &Course) {
         total.bad += 1;
     }
     let (sum, one) = (&mut total.figures, figures);
+    sum.over_socket_io += one.over_socket_io;
+    sum.over_polling += one.over_polling;
     sum.accepted += one.accepted;
     sum.received += one.received;
     sum.kills += one.kills;

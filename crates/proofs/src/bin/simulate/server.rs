@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
+use actix_http::HttpService;
 use actix_realtime_proofs::history::History;
 use actix_realtime_server::{
-    Environment, EventView, Node, Principal, Verdict,
+    Environment, EventView, Node, Principal, Refusal, Verdict,
     log::{MemoryLog, Retention},
 };
+use actix_service::{Service as _, ServiceFactory as _, map_config};
+use actix_web::{App, HttpRequest, dev::AppConfig};
 use tokio::{
     io::DuplexStream,
     sync::mpsc,
@@ -22,6 +25,7 @@ use tokio::{
 use crate::{
     app::{UNIX, is_refused, said},
     log::{Log, lock},
+    over::NAME,
     plant::Plant,
     trace::Trace,
 };
@@ -42,8 +46,14 @@ impl Environment for Simulated {
     }
 }
 
-/// Where a connection comes in: its pipe, and whose it is.
-pub(crate) type Door = mpsc::UnboundedSender<(DuplexStream, char)>;
+/// A connection that comes in.
+pub(crate) struct Arrival {
+    pub(crate) pipe: DuplexStream,
+    pub(crate) name: char,
+    pub(crate) is_socket_io: bool,
+}
+
+pub(crate) type Door = mpsc::UnboundedSender<Arrival>;
 
 pub(crate) struct Server {
     pub(crate) log: Log,
@@ -57,6 +67,18 @@ pub(crate) struct Server {
 
 /// Clients of this name are anonymous: their session is bound to a token of the server's.
 const ANONYMOUS: char = 'b';
+
+fn principal(name: char) -> Principal {
+    match name {
+        ANONYMOUS => Principal::anonymous(),
+        name => Principal::new(&name.to_string()).expect("a letter is a name"),
+    }
+}
+
+fn who_asks(request: &HttpRequest) -> Result<Principal, Refusal> {
+    let name = request.headers().get(NAME).and_then(|name| name.to_str().ok()?.chars().next());
+    name.map(principal).ok_or_else(|| Refusal::Forbidden("no name".to_owned()))
+}
 
 impl Server {
     pub(crate) async fn new(
@@ -79,7 +101,7 @@ impl Server {
     }
 
     pub(crate) fn start(&mut self) -> Door {
-        let (door, mut arrivals) = mpsc::unbounded_channel::<(DuplexStream, char)>();
+        let (door, mut arrivals) = mpsc::unbounded_channel::<Arrival>();
         let environment = Simulated { rng: Mutex::new(self.rng.fork()), begun: self.trace.begun() };
         let refusals = Mutex::new(self.rng.fork());
         let judge = move |_: &Principal, event: &EventView<'_>| match said(event.payload) {
@@ -92,6 +114,7 @@ impl Server {
         let recent = self.recent;
         let builder = Node::builder(self.log.clone())
             .environment(environment)
+            .authenticate(|request: HttpRequest| std::future::ready(who_asks(&request)))
             .authorize(judge)
             .configure(|config| config.recent_events = recent);
         let (node, trace, mut links) = (self.node.clone(), self.trace.clone(), 0_u64);
@@ -99,19 +122,23 @@ impl Server {
         process.spawn_local(async move {
             let started = builder.start().await.expect("the settings are good");
             *node.borrow_mut() = Some(started.clone());
-            while let Some((pipe, name)) = arrivals.recv().await {
-                let principal = match name {
-                    ANONYMOUS => Principal::anonymous(),
-                    name => Principal::new(&name.to_string()).expect("a letter is a name"),
-                };
-                let node = started.clone();
+            // Socket.IO's requests go through all of actix-web, as its answers are made there.
+            let app = App::new().configure(started.socket_io_routes());
+            let http = HttpService::build().h1(map_config(app, |()| AppConfig::default()));
+            let http = Rc::new(http.new_service(()).await.expect("there are no data to make"));
+            while let Some(Arrival { pipe, name, is_socket_io }) = arrivals.recv().await {
+                let (node, http) = (started.clone(), http.clone());
                 // How a connection ends is its client's to know.
                 let trace = trace.clone();
                 links += 1;
                 let number = links;
                 spawn_local(async move {
-                    let end = node.serve_pipe(pipe, principal).await;
-                    trace.add(format_args!("the server is done with {name}, its {number}th: {end:?}"));
+                    let end = if is_socket_io {
+                        format!("{:?}", http.call((pipe, None)).await)
+                    } else {
+                        format!("{:?}", node.serve_pipe(pipe, principal(name)).await)
+                    };
+                    trace.add(format_args!("the server is done with {name}, its {number}th: {end}"));
                 });
             }
             std::future::pending::<()>().await;

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     io,
     rc::Rc,
     sync::{Arc, Mutex},
@@ -16,13 +17,14 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, DIAL, Dial},
+    app::App,
     canary,
     carrier::Way,
     log::lock,
     network::{Faults, Network},
+    over::{DIAL, Dial, Over},
     plant::Plant,
-    server::{Door, Server},
+    server::{Arrival, Door, Server},
     trace::Trace,
 };
 
@@ -48,6 +50,9 @@ pub(crate) struct Plan {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) faults: Faults,
+    /// Clients that speak Socket.IO, and those of them that poll, at first or all the time.
+    pub(crate) over_socket_io: u64,
+    pub(crate) over_polling: u64,
     pub(crate) kills: u64,
     pub(crate) restores: u64,
     pub(crate) server_kills: u64,
@@ -89,8 +94,14 @@ pub(crate) async fn run(plan: Plan, ground: Rc<LocalSet>) -> Course {
     let history = Arc::new(Mutex::new(History::default()));
     let network = Network::new(ground, trace.clone(), rng.u64(..), plan.plant);
     let names = if rng.bool() { ['a', 'b', 'c'].as_slice() } else { ['a', 'b'].as_slice() };
-    let app = |name: &char| App::new(*name, trace.clone(), history.clone(), rng.fork());
-    let apps: Vec<_> = names.iter().map(app).collect();
+    let app = |name: &char| {
+        let over = Over::draw(&mut rng, plan.plant.is_none());
+        trace.add(format_args!("{name} speaks over {over:?}"));
+        (App::new(*name, over, trace.clone(), history.clone(), rng.fork()), (*name, over))
+    };
+    let (apps, overs): (Vec<_>, BTreeMap<_, _>) = names.iter().map(app).unzip();
+    let over_socket_io = overs.values().filter(|over| over.is_socket_io()).count() as u64;
+    let over_polling = overs.values().filter(|over| over.polls()).count() as u64;
     let server = Server::new(history.clone(), trace.clone(), rng.fork(), plan.plant).await;
     let door: Rc<RefCell<Option<Door>>> = Rc::default();
     let dial: Dial = {
@@ -99,14 +110,17 @@ pub(crate) async fn run(plan: Plan, ground: Rc<LocalSet>) -> Course {
             let door = door.borrow();
             let (client, end) = network.connect(name)?;
             let door = door.as_ref().ok_or(io::ErrorKind::ConnectionRefused)?;
-            door.send((end, name)).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            let is_socket_io = overs.get(&name).is_some_and(|over| over.is_socket_io());
+            door.send(Arrival { pipe: end, name, is_socket_io })
+                .map_err(|_| io::ErrorKind::ConnectionRefused)?;
             Ok(client)
         })
     };
     DIAL.set(Some(dial));
     canary::listen(plan.twice);
     let heard = canary::heard();
-    let (figures, panics, armed) = (Figures::default(), Rc::default(), Rc::default());
+    let figures = Figures { over_socket_io, over_polling, ..Figures::default() };
+    let (panics, armed) = (Rc::default(), Rc::default());
     let mut world = World { plan, trace, history, network, door, apps, server, rng, figures, panics, armed };
     let mut broken = world.live().await;
     failpoints::clear();
