@@ -11,6 +11,7 @@ mod receiver;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod unnumbered;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -18,6 +19,7 @@ pub use self::{
     log::{Log, Wire},
     receiver::{Receiver, Seen},
     sender::{Backup, Sender, Unsettled},
+    unnumbered::{Class, Fate, Unnumbered, Words},
 };
 
 /// One message: whose it is, and its number.
@@ -103,6 +105,8 @@ pub struct History {
     pub senders: BTreeMap<char, Sender>,
     /// What each receiving application saw.
     pub receivers: BTreeMap<char, Receiver>,
+    /// What was sent without a number, and heard.
+    pub words: Words,
 }
 
 impl History {
@@ -127,6 +131,7 @@ impl History {
         for (name, receiver) in &self.receivers {
             receiver.check(*name, &self.log, &mut broken);
         }
+        self.words.check(&mut broken);
         broken
     }
 }

@@ -24,11 +24,18 @@ use tokio::{
     task::{JoinHandle, LocalSet, spawn_local},
 };
 
-use crate::{canary::CANARY, log::lock, over::Over, store::Flaky, trace::Trace};
+use crate::{
+    canary::CANARY,
+    log::lock,
+    over::Over,
+    store::Flaky,
+    trace::Trace,
+    words::{Link, Order, say_all, word},
+};
 
 /// The wall clock when a simulation begins: 2026-01-01.
 pub(crate) const UNIX: Duration = Duration::from_secs(1_767_225_600);
-const CHANNEL: &str = "room";
+pub(crate) const CHANNEL: &str = "room";
 const EVENT: &str = "sim.number";
 const BEGIN: &str = r#"{"from":""#;
 
@@ -55,6 +62,7 @@ struct Running {
     /// Everything of the client's process: aborting it is a kill.
     process: JoinHandle<()>,
     orders: mpsc::UnboundedSender<Range<u64>>,
+    words: mpsc::UnboundedSender<Order>,
 }
 
 /// What the application remembers over its own restarts.
@@ -78,6 +86,7 @@ pub(crate) struct App {
     book: Rc<RefCell<Book>>,
     running: Option<Running>,
     next: Cell<u64>,
+    next_word: Cell<u64>,
     asleep: SleepClock,
     slow: bool,
     window: u32,
@@ -94,9 +103,25 @@ impl App {
     ) -> Self {
         let (slow, window) = (rng.u32(0..3) == 0, rng.choice([4, 64, 1024]).unwrap_or(64));
         let store = Flaky::new(rng.fork());
-        let (backup, book, running, next) = (None, Rc::default(), None, Cell::new(1));
+        let (backup, book, running) = (None, Rc::default(), None);
+        let (next, next_word) = (Cell::new(1), Cell::new(1));
         let asleep = SleepClock::new();
-        Self { name, over, trace, history, store, backup, book, running, next, asleep, slow, window, rng }
+        Self {
+            name,
+            over,
+            trace,
+            history,
+            store,
+            backup,
+            book,
+            running,
+            next,
+            next_word,
+            asleep,
+            slow,
+            window,
+            rng,
+        }
     }
 
     pub(crate) async fn start(&mut self) {
@@ -143,8 +168,10 @@ impl App {
         });
         let (orders, to_send) = mpsc::unbounded_channel();
         let (book, history, trace) = (self.book.clone(), self.history.clone(), self.trace.clone());
-        process.spawn_local(send_all(name, client.clone(), book, history, trace, to_send));
-        self.running = Some(Running { client, process: spawn_local(process), orders });
+        process.spawn_local(send_all(name, client.clone(), book, history.clone(), trace.clone(), to_send));
+        let (words, to_say) = mpsc::unbounded_channel();
+        process.spawn_local(say_all(name, client.clone(), history, trace, to_say));
+        self.running = Some(Running { client, process: spawn_local(process), orders, words });
     }
 
     /// Ends the process at once, wherever it is.
@@ -160,8 +187,8 @@ impl App {
 
     /// Ends it in good order.
     pub(crate) async fn shut_down(&mut self, within: Duration) {
-        if let Some(Running { client, process, orders }) = self.running.take() {
-            drop(orders);
+        if let Some(Running { client, process, orders, words }) = self.running.take() {
+            drop((orders, words));
             let report = client.shutdown(within).await;
             self.trace.add(format_args!("{} has shut down: {report:?}", self.name));
             process.abort();
@@ -218,6 +245,15 @@ impl App {
         }
     }
 
+    /// Says so many messages of every other class.
+    pub(crate) fn say_words(&self, count: u64, link: Link) {
+        if let Some(running) = &self.running {
+            let first = self.next_word.get();
+            self.next_word.set(first + count);
+            let _ = running.words.send(Order { first, count, link });
+        }
+    }
+
     pub(crate) fn connect(&self, connect: bool) {
         match &self.running {
             Some(running) if connect => running.client.connect(),
@@ -228,6 +264,10 @@ impl App {
 
     pub(crate) fn is_up(&self) -> bool {
         matches!(self.book.borrow().state, Some(ConnectionState::Connected))
+    }
+
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.book.borrow().state, Some(ConnectionState::Disconnected { .. }))
     }
 
     pub(crate) fn standing(&self) -> String {
@@ -339,6 +379,9 @@ fn note(name: char, event: &Event, book: &mut Book, history: &mut History, trace
         Event::Message(received) => {
             if let Some(message) = said(&received.payload) {
                 history.receiver(name).saw(Seen::Message(message));
+            } else if let Some(message) = word(&received.payload) {
+                trace.add(format_args!("{name} heard {message}"));
+                history.words.heard(name, message);
             }
         }
         Event::Gap(gap) => {

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{network::Network, plant::Plant};
+use crate::{network::Network, plant::Plant, words::WORD};
 
 /// Frames that are kept to be said again.
 const KEPT: usize = 8;
@@ -52,14 +52,30 @@ pub(crate) struct Carrier {
     out: Vec<u8>,
     phase: Phase,
     kept: VecDeque<String>,
-    /// Messages that went up on this link.
+    /// Messages that went up on this link, and those without a number.
     sent: u64,
+    words: u64,
+    /// Said in the place of a later one: a planted bug.
+    late: Option<String>,
 }
 
 impl Carrier {
     pub(crate) fn new(net: Rc<Network>, name: char, number: u64, way: Way, rng: fastrand::Rng) -> Self {
         let (pending, out, kept) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { net, name, number, way, rng, pending, out, phase: Phase::Head, kept, sent: 0 }
+        Self {
+            net,
+            name,
+            number,
+            way,
+            rng,
+            pending,
+            out,
+            phase: Phase::Head,
+            kept,
+            sent: 0,
+            words: 0,
+            late: None,
+        }
     }
 
     /// Carries until an end closes or the link is cut.
@@ -184,7 +200,9 @@ impl Carrier {
         let weather = self.net.weather.get();
         let mut again = Vec::new();
         // Repeating an answer to `resume`, or a resume, is a violation that ends the link; that is another test's.
-        if text.contains(r#""type":"ack""#) || text.contains(r#""type":"event""#) {
+        // And nothing tells a message without a number from its copy: no link of today repeats one.
+        let may_come_again = text.contains(r#""type":"event""#) && !text.contains(WORD);
+        if text.contains(r#""type":"ack""#) || may_come_again {
             self.kept.push_back(text.to_owned());
             if self.kept.len() > KEPT {
                 self.kept.pop_front();
@@ -207,7 +225,9 @@ impl Carrier {
 
     /// The frame as a planted bug makes it; None where it swallows it.
     fn plant(&mut self, text: String) -> Option<String> {
-        let is_message = self.way == Way::Up && text.contains(r#""type":"event""#);
+        let is_word = self.way == Way::Up && text.contains(WORD);
+        self.words += u64::from(is_word);
+        let is_message = self.way == Way::Up && !is_word && text.contains(r#""type":"event""#);
         self.sent += u64::from(is_message);
         match self.net.plant {
             // The first of a later link is sent again more often than not.
@@ -218,6 +238,12 @@ impl Carrier {
                 let seq: u64 = seq.parse().ok()?;
                 Some(format!(r#"{head}"seq":{}{tail}"#, seq - 1))
             }
+            Some(Plant::DropWord) if is_word && self.words.is_multiple_of(4) => None,
+            Some(Plant::RepeatWord) if is_word && self.words.is_multiple_of(4) => {
+                self.put(&text);
+                Some(text)
+            }
+            Some(Plant::LateWord) if is_word && self.words.is_multiple_of(4) => self.late.replace(text),
             Some(Plant::SwallowAcks) if self.way == Way::Down && text.contains(r#""type":"ack""#) => None,
             _ => Some(text),
         }

@@ -21,6 +21,7 @@ mod plant;
 mod server;
 mod store;
 mod trace;
+mod words;
 mod world;
 
 use std::{
@@ -73,13 +74,16 @@ fn main() -> ExitCode {
     let Total { bad, twice, figures: f, calm } = total;
     let line = format!(
         "simulate: {bad} bad of {seeds} seeds, {hours:.0} simulated hours in {seconds:.0} s; {twice} run twice; \
-         clients over Socket.IO {}, of which polling {}; accepted {}, received {}; links {}, cuts {}, stalls {}, repeats {}, lies {}, refused {}, kills {}, \
+         clients over Socket.IO {}, of which polling {}; accepted {}, received {}; \
+         without a number {}, heard {}; links {}, cuts {}, stalls {}, repeats {}, lies {}, refused {}, kills {}, \
          restores {}, panics {}, server kills {}, server losses {}; most dials a minute {}, longest calm {:.0} s; \
          all {} planted bugs found: {found}",
         f.over_socket_io,
         f.over_polling,
         f.accepted,
         f.received,
+        f.words,
+        f.heard,
         f.faults.links,
         f.faults.cuts,
         f.faults.stalls,
@@ -146,6 +150,8 @@ fn add(total: &mut Total, plan: Plan, Course { figures, broken, .. }: &Course) {
     sum.over_polling += one.over_polling;
     sum.accepted += one.accepted;
     sum.received += one.received;
+    sum.words += one.words;
+    sum.heard += one.heard;
     sum.kills += one.kills;
     sum.restores += one.restores;
     sum.panics += one.panics;

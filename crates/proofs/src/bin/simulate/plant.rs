@@ -23,10 +23,16 @@ pub(crate) enum Plant {
     HideLoss,
     /// No ack ever gets through.
     SwallowAcks,
+    /// A message without a number does not arrive.
+    DropWord,
+    /// A message without a number arrives twice.
+    RepeatWord,
+    /// A message without a number arrives behind later ones.
+    LateWord,
 }
 
 impl Plant {
-    pub(crate) const ALL: [(&'static str, Self, Broken); 9] = [
+    pub(crate) const ALL: [(&'static str, Self, Broken); 12] = [
         ("drop-resend", Self::DropResend, Broken::Lost),
         ("reuse-seq", Self::ReuseSeq, Broken::NumberReused),
         ("early-ack", Self::EarlyAck, Broken::AckedNotStored),
@@ -36,5 +42,8 @@ impl Plant {
         ("skip-event", Self::SkipEvent, Broken::Hole),
         ("hide-loss", Self::HideLoss, Broken::LostSilently),
         ("swallow-acks", Self::SwallowAcks, Broken::Stuck),
+        ("drop-word", Self::DropWord, Broken::Lost),
+        ("repeat-word", Self::RepeatWord, Broken::Repeat),
+        ("late-word", Self::LateWord, Broken::Order),
     ];
 }

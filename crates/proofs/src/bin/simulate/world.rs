@@ -26,6 +26,7 @@ use crate::{
     plant::Plant,
     server::{Arrival, Door, Server},
     trace::Trace,
+    words::Link,
 };
 
 /// How long all may take to agree once nothing befalls them any more: a backoff (30 s), a silent link (35 s), an
@@ -60,6 +61,9 @@ pub(crate) struct Figures {
     pub(crate) panics: u64,
     pub(crate) accepted: u64,
     pub(crate) received: u64,
+    /// Messages without a number that were taken, and how often one was heard.
+    pub(crate) words: u64,
+    pub(crate) heard: u64,
     pub(crate) calm: Duration,
     /// Over everything that happened.
     pub(crate) sum: u64,
@@ -159,7 +163,10 @@ impl World {
             sleep(pause.min(Duration::from_secs(600))).await;
             self.befall().await;
         }
-        let stuck = self.calm().await;
+        let mut stuck = self.calm().await;
+        if stuck.is_none() {
+            stuck = self.talk().await;
+        }
         self.judge(stuck).await
     }
 
@@ -185,6 +192,9 @@ impl World {
             0..56 => {
                 let count = if self.rng.u32(0..12) == 0 { 300 } else { 10 };
                 self.apps[who].send(self.rng.u64(1..=count));
+                if self.rng.bool() {
+                    self.apps[who].say_words(self.rng.u64(1..=5), Link::Any);
+                }
             }
             56..58 => {
                 let hint = [NetworkHint::Online, NetworkHint::Offline, NetworkHint::Changed];
@@ -317,6 +327,37 @@ impl World {
         }
     }
 
+    /// Now that nothing befalls them, everything that is said must be heard, and that by one who is away, as soon as it is
+    /// back.
+    async fn talk(&mut self) -> Option<Violation> {
+        self.apps.iter().for_each(|app| app.say_words(5, Link::There));
+        self.all_hear().await;
+        let who = &self.apps[self.rng.usize(0..self.apps.len())];
+        who.connect(false);
+        self.until(|| who.is_away()).await;
+        who.say_words(5, Link::Away);
+        sleep(Duration::from_secs(5)).await;
+        who.connect(true);
+        self.all_hear().await;
+        let all_up = self.until(|| self.apps.iter().all(App::is_up)).await;
+        (!all_up).then(|| Violation::new(Broken::Stuck, format!("{} does not come back", who.name)))
+    }
+
+    /// Who still misses what is judged.
+    async fn all_hear(&self) {
+        sleep(Duration::from_secs(1)).await;
+        let names: Vec<_> = self.apps.iter().map(|app| app.name).collect();
+        self.until(|| lock(&self.history).words.missing(&names).is_empty()).await;
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) -> bool {
+        let until = Instant::now() + CALM;
+        while !is_so() && Instant::now() < until {
+            sleep(Duration::from_secs(1)).await;
+        }
+        is_so()
+    }
+
     async fn judge(&mut self, stuck: Option<Violation>) -> Vec<Violation> {
         let mut broken: Vec<_> = stuck.into_iter().collect();
         // Links of the past are gone once they have been silent for long enough.
@@ -345,6 +386,7 @@ impl World {
             self.figures.accepted += history.senders.get(&app.name).map_or(0, |s| s.count_accepted());
             self.figures.received += history.receivers.get(&app.name).map_or(0, |r| r.count());
         }
+        (self.figures.words, self.figures.heard) = history.words.count();
         self.trace.add(format_args!("{:?} {:?}", history.log.now(), history.receivers));
         (self.figures.faults, self.figures.panics) = (faults, self.panics.get());
         self.figures.sum = self.trace.sum();
