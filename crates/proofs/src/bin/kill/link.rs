@@ -49,8 +49,8 @@ impl Link {
         Ok(link)
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}/ws", self.port)
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("ws://127.0.0.1:{}{path}", self.port)
     }
 
     /// From now on the server is at this port, or nowhere with port 0.

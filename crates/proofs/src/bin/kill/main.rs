@@ -1,7 +1,7 @@
 //! `kill`: kills the sending, the serving and the receiving process at random moments, under load.
 //!
 //! `--cycles N` (200 by default) kills the sender N times, the server N/4 times and the receiver N/4 times, each on a
-//! schedule of its own, so that they meet in every way, while `--rate R` (1,000 by default) messages a second are
+//! schedule of its own, so that they meet in every way (half of a client's lives go over Socket.IO), while `--rate R` (1,000 by default) messages a second are
 //! offered. Each process is this program in another role; the kill is SIGKILL. `--seed S` draws the same moments
 //! again, which does not make the same run.
 //!
@@ -15,6 +15,7 @@
 mod child;
 mod lie;
 mod link;
+mod over;
 mod records;
 mod roles;
 mod said;
@@ -87,8 +88,10 @@ fn count(violations: &[Violation], kinds: &[Broken]) -> usize {
 }
 
 fn main() -> ExitCode {
-    let known =
-        ["cycles", "rate", "seed", "help", "role", "folder", "url", "lie", "due", "first", "offered", "late"];
+    let known = [
+        "cycles", "rate", "seed", "help", "role", "folder", "url", "lie", "due", "first", "offered", "late",
+        "over",
+    ];
     let arguments = Arguments::from_env(&known);
     if let Ok(role) = arguments.get("role", String::new()).parse::<Role>() {
         return roles::run(role, &arguments);
@@ -131,8 +134,10 @@ fn main() -> ExitCode {
     let named: Vec<_> = named.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let Figures { offered, offered_again, accepted, in_flight, resent, renumbered, .. } = figures;
     let Figures { stored, delivered, repeats, most_repeats, .. } = figures;
+    let Figures { lives, over_socket_io, polling_first, .. } = figures;
     let line = format!(
-        "kill: cycles of sender {}, server {}, receiver {}; offered {offered} (again {offered_again}), accepted \
+        "kill: cycles of sender {}, server {}, receiver {}; lives of clients {lives}, over Socket.IO \
+         {over_socket_io} (polling first {polling_first}); offered {offered} (again {offered_again}), accepted \
          {accepted}, in flight at kills {in_flight}, came again {resent}, under another number {renumbered}, stored \
          {stored}, delivered {delivered}, repeats after own kills {repeats} (at most {most_repeats}); lost {lost}, {}, \
          anything else {others}; planted bugs caught {caught}/{}; {:.0} of {:.0} s",

@@ -14,6 +14,7 @@ use actix_realtime_server::log::{
 
 use crate::{
     child::Role,
+    over::Over,
     said::{CHANNEL, Number, RECEIVER, SENDER, Said, key, number_in},
 };
 
@@ -30,6 +31,10 @@ pub(crate) struct Figures {
     pub(crate) resent: u64,
     /// Came to the server again under another number, since it was offered again after it had been acked.
     pub(crate) renumbered: u64,
+    /// Processes of sender and receiver, those that spoke Socket.IO, and those of them that began with polling.
+    pub(crate) lives: u64,
+    pub(crate) over_socket_io: u64,
+    pub(crate) polling_first: u64,
     pub(crate) stored: u64,
     /// Different messages that the receiver has seen.
     pub(crate) delivered: u64,
@@ -68,6 +73,13 @@ impl Records {
 
     pub(crate) fn found(&mut self, broken: Broken, text: impl Into<String>) {
         self.found.push(Violation::new(broken, text));
+    }
+
+    /// A client begins another life.
+    pub(crate) fn lives(&mut self, over: Over) {
+        self.figures.lives += 1;
+        self.figures.over_socket_io += u64::from(over != Over::WebSocket);
+        self.figures.polling_first += u64::from(over == Over::Polling);
     }
 
     /// This child is another process from now on.

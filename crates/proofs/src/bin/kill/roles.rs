@@ -27,6 +27,7 @@ use actix_web::{App, HttpServer};
 use crate::{
     child::Role,
     lie::Lie,
+    over::Over,
     said::{CHANNEL, Number, SENDER, Said, key, say},
     tap::Tap,
 };
@@ -89,7 +90,8 @@ fn folder(arguments: &Arguments) -> PathBuf {
 }
 
 fn client(arguments: &Arguments, name: &str) -> Result<Client, StartError> {
-    Client::builder(arguments.get("url", String::new()))
+    let over = arguments.get("over", String::new()).parse().unwrap_or(Over::WebSocket);
+    over.of(Client::builder(arguments.get("url", String::new())))
         .store(RedbStore::new(folder(arguments).join(name).join("outbox.redb")))
         .channel(CHANNEL)
         .configure(|config| {
@@ -228,12 +230,13 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     };
     let node = Node::builder(Tap::new(log, lie(arguments))).start().await?;
     let on_connect = node.on_connect();
-    let server = HttpServer::new(move || App::new().configure(node.routes()))
-        .workers(1)
-        .disable_signals()
-        .tcp_nodelay(true)
-        .on_connect(on_connect)
-        .bind(("127.0.0.1", 0))?;
+    let server =
+        HttpServer::new(move || App::new().configure(node.routes()).configure(node.socket_io_routes()))
+            .workers(1)
+            .disable_signals()
+            .tcp_nodelay(true)
+            .on_connect(on_connect)
+            .bind(("127.0.0.1", 0))?;
     let address = server.addrs().first().copied().ok_or("no address")?;
     let server = server.run();
     say([Said::Listening(address.port())]);

@@ -13,6 +13,7 @@ use crate::{
     child::{Child, Heard, Role},
     lie::Lie,
     link::Link,
+    over::Over,
     records::{Figures, Records},
     roles::log_file,
     said::Said,
@@ -94,7 +95,12 @@ impl World {
     fn spawn(&mut self, role: Role) -> Result<(), String> {
         let mut arguments: Vec<OsString> = ["--folder".into(), self.folder.path().into()].into();
         let mut give = |name: &str, value: String| arguments.extend([name.into(), value.into()]);
-        give("--url", self.link.url());
+        let over = Over::draw(&mut self.rng);
+        give("--url", self.link.url(over.path()));
+        give("--over", over.name().to_owned());
+        if role != Role::Server {
+            self.records.lives(over);
+        }
         if let Some(lie) = self.lie {
             give("--lie", lie.name().to_owned());
         }
