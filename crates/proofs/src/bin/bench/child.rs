@@ -22,7 +22,11 @@ fn spawn(role: &str, arguments: &[(&str, String)]) -> Result<Child, Failure> {
 
 /// Runs a client to its end.
 pub(crate) fn run(role: &str, arguments: &[(&str, String)]) -> Result<Figures, Failure> {
-    let child = spawn(role, arguments)?;
+    figures(role, spawn(role, arguments)?)
+}
+
+/// Waits until a client ends, and reads what it has said.
+pub(crate) fn figures(role: &str, child: Child) -> Result<Figures, Failure> {
     let output = child.wait_with_output()?;
     let text = String::from_utf8(output.stdout)?;
     if !output.status.success() {

@@ -1,4 +1,5 @@
-//! `bench`: throughput, latency and memory, as ratios to what bare awc and the disk do in the same minutes.
+//! `bench`: throughput, latency and memory, as ratios to what bare awc, npm's Socket.IO and the disk do in the same
+//! minutes.
 //!
 //! Every client and every server is a process of its own. What is compared runs one after the other in each pass, and
 //! a ratio is the median over the passes: the machine's own speed cancels out.
@@ -8,6 +9,7 @@ mod child;
 mod message;
 mod ours;
 mod servers;
+mod socketio;
 mod usage;
 
 use std::{error::Error, path::Path, process::ExitCode};
@@ -66,8 +68,14 @@ fn play(role: &str, arguments: &Arguments) -> Result<(), Failure> {
             "memory-server" => servers::ours(None).await,
             "redb-server" => servers::ours(Some(folder)).await,
             "bare" => bare::send(&url, count, window).await,
-            "batches" => ours::send(&url, folder, count, Way::Batches(window)).await,
-            "singly" => ours::send(&url, folder, count, Way::Singly(window)).await,
+            "batches" => ours::send(ours::client(&url, folder, true)?, count, Way::Batches(window)).await,
+            "singly" => ours::send(ours::client(&url, folder, true)?, count, Way::Singly(window)).await,
+            "socket-io-memory" => {
+                ours::send(ours::over_socket_io(&url, None)?, count, Way::Batches(window)).await
+            }
+            "socket-io-redb" => {
+                ours::send(ours::over_socket_io(&url, Some(folder))?, count, Way::Batches(window)).await
+            }
             "queue" => ours::queue(&url, folder, QUEUED[0], count).await,
             "receive" => ours::receive(&url, folder, count).await,
             _ => Err("no such role".into()),
@@ -102,26 +110,28 @@ struct Size {
     passes: u64,
     many: u64,
     single: u64,
+    socket_io: u64,
 }
 
 fn measure(arguments: &Arguments) -> Result<bool, Failure> {
     let quick = arguments.has("quick");
     let size = if quick {
-        Size { passes: 3, many: 200_000, single: 500 }
+        Size { passes: 3, many: 200_000, single: 500, socket_io: 20_000 }
     } else {
-        Size { passes: 5, many: 500_000, single: 2000 }
+        Size { passes: 5, many: 500_000, single: 2000, socket_io: 100_000 }
     };
     let size = Size { passes: arguments.get("passes", size.passes), ..size };
     let only: String = arguments.get("only", String::new());
     // On the disk that the program itself lies on: a temporary folder may be in memory.
     let program = std::env::current_exe()?;
     let folder = tempfile::tempdir_in(program.parent().ok_or("no folder")?)?;
+    let node = (only.is_empty() || only == "socket_io") && socketio::is_possible();
     let mut found = Found::default();
     let mut progress = Progress::new("bench", size.passes);
     for pass in 0..size.passes {
         progress.at(pass);
         let queued = if quick && pass > 0 { size.many } else { QUEUED[1] };
-        Pass { folder: folder.path(), size: &size, queued, only: &only }.run(&mut found)?;
+        Pass { folder: folder.path(), size: &size, queued, only: &only, node }.run(&mut found)?;
     }
     Ok(conclude(&mut found, progress.seconds()))
 }
@@ -132,6 +142,8 @@ struct Pass<'a> {
     size: &'a Size,
     queued: u64,
     only: &'a str,
+    /// Whether there is npm's Socket.IO.
+    node: bool,
 }
 
 impl Pass<'_> {
@@ -148,6 +160,9 @@ impl Pass<'_> {
         }
         if self.wants("queue") {
             self.queue(&bare, &memory, found)?;
+        }
+        if self.node {
+            socketio::measure(self.fresh()?.path(), self.size.socket_io, found)?;
         }
         if self.wants("receive") {
             let received = self.ours("receive", &memory, self.size.many, 1)?;
@@ -259,7 +274,7 @@ enum Bound {
 }
 
 /// What is promised (docs/performance.md).
-const GOALS: [(&str, &str, Bound); 7] = [
+const GOALS: [(&str, &str, Bound); 9] = [
     ("rate-ratio", "durable rate, memory log, of bare awc's", Bound::AtLeast(0.3)),
     ("redb-rate-ratio", "durable rate, redb log, of bare awc's", Bound::AtLeast(0.15)),
     ("cpu-ratio", "client CPU per acked message, of bare awc's", Bound::AtMost(3.0)),
@@ -267,10 +282,16 @@ const GOALS: [(&str, &str, Bound); 7] = [
     ("queued-all", "MiB of memory for 1,000,000 queued messages", Bound::AtMost(32.0)),
     ("queued-more", "MiB of that behind the first 100,000", Bound::AtMost(4.0)),
     ("drain-ratio", "rate of draining a queue, of bare awc's", Bound::AtLeast(0.5)),
+    (
+        "socket_io",
+        "client CPU per acked message, Socket.IO, memory store, of npm's client",
+        Bound::AtMost(0.125),
+    ),
+    ("socket_io_redb", "the same, redb store", Bound::AtMost(0.2)),
 ];
 
 /// What is told beside it.
-const OTHERS: [(&str, &str); 21] = [
+const OTHERS: [(&str, &str); 27] = [
     ("bare-rate", "acked messages a second, bare awc"),
     ("rate", "the same, ours, memory log"),
     ("redb-rate", "the same, ours, redb log"),
@@ -291,6 +312,12 @@ const OTHERS: [(&str, &str); 21] = [
     ("queued-drained", "MiB of memory after 1,000,000 were drained"),
     ("receive-rate", "events received a second, ours"),
     ("receive-cpu", "us of client CPU per received event"),
+    ("npm-rate", "acked messages a second, npm's Socket.IO client and server"),
+    ("npm-cpu", "us of client CPU per acked message, npm's Socket.IO client"),
+    ("socket-io-rate", "acked messages a second, ours over Socket.IO, memory store, npm's server"),
+    ("socket-io-cpu", "us of client CPU for each"),
+    ("socket-io-redb-rate", "acked messages a second, ours over Socket.IO, redb store, npm's server"),
+    ("socket-io-redb-cpu", "us of client CPU for each"),
     ("passes", "passes"),
 ];
 
@@ -315,7 +342,7 @@ fn conclude(found: &mut Found, seconds: f64) -> bool {
             Bound::AtMost(bound) => (value <= *bound, format!("<={bound}")),
         };
         good &= met;
-        println!("goal {name} {value:.2} {bound} {} ({what})", if met { "met" } else { "short" });
+        println!("goal {name} {value:.3} {bound} {} ({what})", if met { "met" } else { "short" });
     }
     println!("bench: {passes} passes in {seconds:.0} s: {}", if good { "every goal met" } else { "short" });
     good

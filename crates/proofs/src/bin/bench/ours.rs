@@ -9,7 +9,8 @@ use std::{
 
 use actix::prelude::*;
 use actix_realtime::{
-    Client, ConnectionState, Event, EventBatch, Filter, Kind, MemoryStore, RedbStore, SendEvent, Subscribe,
+    Client, ConnectionState, Event, EventBatch, Filter, Kind, MemoryStore, RedbStore, SendEvent,
+    SocketIoTransport, Subscribe,
 };
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
@@ -34,10 +35,20 @@ pub(crate) enum Way {
     Singly(u64),
 }
 
-fn client(url: &str, folder: &Path, connect: bool) -> Result<Client, Failure> {
+pub(crate) fn client(url: &str, folder: &Path, connect: bool) -> Result<Client, Failure> {
     let store = RedbStore::new(folder.join("outbox.redb"));
     let builder = Client::builder(url).store(store);
     Ok(builder.configure(|config| config.window(1024).connect_on_start(connect)).start()?)
+}
+
+/// A client over Socket.IO, its store in this folder or in memory.
+pub(crate) fn over_socket_io(url: &str, folder: Option<&Path>) -> Result<Client, Failure> {
+    let builder = Client::builder(url).transport(SocketIoTransport::new());
+    let builder = match folder {
+        None => builder.store(MemoryStore::new()),
+        Some(folder) => builder.store(RedbStore::new(folder.join("outbox.redb"))),
+    };
+    Ok(builder.configure(|config| config.window(1024)).start()?)
 }
 
 /// Waits until the link is there, or is not.
@@ -90,8 +101,7 @@ async fn drive(client: &Client, count: u64, way: Way) -> Result<Vec<Duration>, F
 }
 
 /// Sends so many messages to a server that is there, until the last is acked.
-pub(crate) async fn send(url: &str, folder: &Path, count: u64, way: Way) -> Result<(), Failure> {
-    let client = client(url, folder, true)?;
+pub(crate) async fn send(client: Client, count: u64, way: Way) -> Result<(), Failure> {
     linked(&client, true).await?;
     drive(&client, count / 10, way).await?;
     client.flush().await;
