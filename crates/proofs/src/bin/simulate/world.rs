@@ -32,6 +32,9 @@ use crate::{
 /// How long all may take to agree once nothing befalls them any more: a backoff (30 s), a silent link (35 s), an
 /// unanswered resume (60 s), a refused hour's worth of messages in windows of four.
 const CALM: Duration = Duration::from_secs(300);
+/// How long what has befallen them goes on: a stall (90 s), and a link that is found silent only then (40 s), with a backoff
+/// (30 s) behind it.
+const AFTERMATH: Duration = Duration::from_secs(180);
 /// Most links that a client may open within a minute. The curve begins with a second, of which a share is waited,
 /// and begins anew at the first ack of a link.
 const MOST_DIALS: usize = 60;
@@ -330,6 +333,10 @@ impl World {
     /// Now that nothing befalls them, everything that is said must be heard, and that by one who is away, as soon as it is
     /// back.
     async fn talk(&mut self) -> Option<Violation> {
+        sleep(AFTERMATH).await;
+        if !self.until(|| self.apps.iter().all(App::is_up)).await {
+            return Some(Violation::new(Broken::Stuck, "they do not stay connected"));
+        }
         self.apps.iter().for_each(|app| app.say_words(5, Link::There));
         self.all_hear().await;
         let who = &self.apps[self.rng.usize(0..self.apps.len())];
