@@ -318,6 +318,6 @@ impl StoreError {
     /// Whether trying again later, without anybody changing anything, can help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Io(_) | Self::NotOpen | Self::Locked { .. })
+        matches!(self, Self::Full(_) | Self::Io(_) | Self::NotOpen | Self::Locked { .. } | Self::Inbox { .. })
     }
 }

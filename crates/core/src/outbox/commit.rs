@@ -266,7 +266,11 @@ impl<R, W> Outbox<R, W> {
                 self.begin_commit(now);
                 self.serve_pull(now);
             }
-            Err(StoreError::Inbox { reason }) => self.inbox_refused(&reason, now),
+            Err(StoreError::Inbox { reason })
+                if self.in_flight.as_ref().is_some_and(|it| it.arrived.is_some()) =>
+            {
+                self.inbox_refused(&reason, now);
+            }
             Err(error) => self.store_failed(&error),
         }
     }

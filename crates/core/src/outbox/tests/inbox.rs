@@ -324,3 +324,15 @@ fn what_is_ephemeral_does_not_pile_up_behind_an_inbox_that_refuses() {
     rig.commit_lazily();
     assert_eq!((rig.has_applied(), rig.delivered.len()), (vec!["1".to_owned(), "2".to_owned()], 5));
 }
+
+#[test]
+fn a_store_that_blames_an_inbox_which_was_offered_nothing_is_opened_anew_and_nothing_is_lost() {
+    let mut rig = rig();
+    rig.offer([1]);
+    let _ = rig.commit.take().expect("a commit in flight");
+    rig.outbox.handle_committed(Err(StoreError::Inbox { reason: "what inbox?".into() }), rig.now);
+    rig.drain();
+    rig.open();
+    rig.sync();
+    assert_eq!(rig.replies.iter().map(|(n, result)| (*n, result.is_ok())).collect::<Vec<_>>(), [(1, true)]);
+}
