@@ -27,10 +27,6 @@ use crate::{
     auth::Auth,
     driver::{Later, Promise, Stamp, WallClock, ask, failpoint},
     events::{AddSubscriber, Events, Unsubscribe},
-    inquiry::{
-        AwaitSettled, Cancel, ClearPending, CountPending, ListQuarantined, PurgeQuarantined,
-        QuarantinedMessage, StatusOf, StatusOfKey,
-    },
     message::{
         Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged, PendingCount,
         ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping, SetToken,
@@ -38,7 +34,13 @@ use crate::{
     },
     metrics::Metrics as MetricsActor,
     network::Network,
-    outbox::{Enqueue, Outbox, SetChannel},
+    outbox::{
+        Enqueue, Outbox, SetChannel,
+        inquiry::{
+            AwaitSettled, Cancel, ClearPending, CountPending, ListQuarantined, PurgeQuarantined,
+            QuarantinedMessage, StatusOf, StatusOfKey,
+        },
+    },
     presence::{ChannelWanted, IsOnline, LastSeen, Presence, PresenceOf, UpdatePresence},
     receipts::Receipts,
     reply::{Reply, Sent, parts},

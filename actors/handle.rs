@@ -32,13 +32,13 @@ use crate::{
     client::ClientActor,
     driver::{BootClock, WallClock, ask},
     events::Unsubscribe,
-    inquiry::{
-        Cancel, ClearPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey,
-    },
     message::{
         Accepted, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
         SetToken, Shutdown, ShutdownReport, TypingUsers,
+    },
+    outbox::inquiry::{
+        Cancel, ClearPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey,
     },
     presence::{IsOnline, LastSeen, PresenceOf, UpdatePresence},
     requests::{Request, RequestError, SendReply},

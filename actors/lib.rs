@@ -59,14 +59,13 @@
 //!
 //! # Modules
 //!
-//! Every module is an actor, named after its one concern, but for these: `message`, `inquiry`, `subscribe` and `reply`
+//! Every module is an actor, named after its one concern, but for these: `message`, `subscribe` and `reply`
 //! are what is said, `child` and `driver` are what every actor runs on; `wiring` puts them together and `handle` holds
 //! them; `facade` is the metrics' way out. `plain` is a client of its own, for any Socket.IO server, and
 //! `plain_handle` holds it.
 //! Modules stand in the order of the data flow.
 
 mod handle;
-mod inquiry;
 mod message;
 mod subscribe;
 
@@ -141,13 +140,13 @@ pub use self::{
     driver::Later,
     events::Unsubscribe,
     handle::{Client, ClientBuilder, StartError},
-    inquiry::{
-        Cancel, ClearPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey,
-    },
     message::{
         Accepted, AckError, Connect, Disconnect, Flush, GetMetrics, HasUserRead, Join, Leave, NetworkChanged,
         PendingCount, ReceiptError, ReceiptsOf, SendAll, SendError, SendEvent, SendReadReceipt, SendTyping,
         SetToken, Shutdown, ShutdownReport, TypingUsers,
+    },
+    outbox::inquiry::{
+        Cancel, ClearPending, ListQuarantined, PurgeQuarantined, QuarantinedMessage, StatusOf, StatusOfKey,
     },
     plain::SocketIoEvent,
     plain_handle::{SocketIo, SocketIoBuilder, SocketIoEvents},

@@ -3,6 +3,8 @@
 //! Owns: what was accepted and is not settled: one commit in flight, the next batch collects meanwhile.
 //! On restart: it opens the store anew and believes nothing else. Senders whose answer was due get their message back as `Unknown`.
 
+pub(crate) mod inquiry;
+
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use actix::prelude::*;
@@ -19,11 +21,11 @@ use actix_realtime_core::{
 };
 use actix_realtime_protocol::{Key, limits};
 
+use self::inquiry::Waiter;
 use crate::{
     disk::{self, Order, Work, Worked},
     driver::{Promise, Tick, Timer, WallClock, failpoint, now},
     events::{AskStanding, Deliver, Occurred, Told},
-    inquiry::{self, Waiter},
     message::WaitFor,
     metrics::OutboxCounted,
     reply::Reply,

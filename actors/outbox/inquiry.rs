@@ -8,10 +8,10 @@ use actix_realtime_core::{
     store::{Exception, LocalId, Verdict},
 };
 
+use super::Outbox;
 use crate::{
     driver::{Later, Promise, failpoint},
     message::{SendEvent, WaitFor},
-    outbox::Outbox,
 };
 
 /// How many messages wait?
