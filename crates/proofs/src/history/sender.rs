@@ -16,9 +16,12 @@ pub enum Unsettled {
     Unknown,
 }
 
-/// What had been accepted when a copy of the store was made.
+/// What had been accepted, and what had been put aside, when a copy of the store was made.
 #[derive(Clone, Debug)]
-pub struct Backup(BTreeSet<u64>);
+pub struct Backup {
+    accepted: BTreeSet<u64>,
+    aside: BTreeSet<u64>,
+}
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -91,13 +94,17 @@ impl Sender {
     /// A copy of the store is made.
     #[must_use]
     pub fn backup(&self) -> Backup {
-        Backup(self.accepted.clone())
+        Backup { accepted: self.accepted.clone(), aside: self.aside.keys().copied().collect() }
     }
 
-    /// The copy takes the store's place: what was accepted since is nowhere, unless the server has it.
-    pub fn restored(&mut self, Backup(kept): &Backup) {
+    /// The copy takes the store's place: what was accepted since is nowhere, unless the server has it, and what was put
+    /// aside since waits again, and may be sent.
+    pub fn restored(&mut self, kept: &Backup) {
         self.restores += 1;
-        self.set_back.extend(self.accepted.difference(kept));
+        self.set_back.extend(self.accepted.difference(&kept.accepted));
+        for (_, (how, _)) in self.aside.iter_mut().filter(|(number, _)| !kept.aside.contains(number)) {
+            *how = Unsettled::Unknown;
+        }
     }
 
     /// The highest number so far; 0 before the first.

@@ -322,3 +322,20 @@ fn a_message_from_nowhere_is_a_phantom() {
     see(&mut history, 9);
     assert_eq!(broken(&history), [Broken::Phantom]);
 }
+
+#[test]
+fn what_was_refused_after_the_backup_waits_again_once_it_is_restored_and_what_was_refused_before_does_not() {
+    let aside_then_applied = |restore_between: bool| {
+        let mut history = good();
+        send(&mut history, 5);
+        let before = history.sender('a').backup();
+        history.sender('a').put_aside(5, Unsettled::Refused);
+        let after = history.sender('a').backup();
+        history.sender('a').restored(if restore_between { &before } else { &after });
+        apply(&mut history, 5);
+        see(&mut history, 5);
+        broken(&history)
+    };
+    assert_eq!(aside_then_applied(true), []);
+    assert_eq!(aside_then_applied(false), [Broken::Phantom]);
+}
