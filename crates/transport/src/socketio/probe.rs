@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_http::ws::{Codec, Frame, Message};
 use actix_realtime_core::transport::OpenError;
-use actix_realtime_protocol::engineio::{PROBE, Packet};
+use actix_realtime_protocol::engineio::{PROBE, Packet, SEPARATOR};
 use awc::BoxedSocket;
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, timeout};
@@ -18,6 +18,9 @@ use super::{
 use crate::{pump::Pump, socket::Meter, upgrade::Upgrade};
 
 type Socket = Framed<BoxedSocket, Codec>;
+
+/// The packet that says nothing, as it stands in a body.
+const NOOP: &str = "6";
 
 /// Moves a session to a WebSocket and runs it there; where that does not work within this time, it goes on polling.
 pub(crate) async fn upgrade<M: Mode>(mut session: Opening<M>, within: Duration) {
@@ -60,15 +63,25 @@ async fn knock<M: Mode>(session: &Opening<M>, within: Duration) -> Result<(Socke
     Ok((socket, meter))
 }
 
-/// Waits for the probe's answer and for the end of the poll that is under way, then takes the session over.
+/// Waits for the probe's answer and for the end of the poll that is under way, then takes the session over. A server
+/// that has heard the probe ends polls with a noop: one that comes before the answer is not followed by another poll, which
+/// would end like it, and the next one, as fast as the server can say so.
 async fn answered<M: Mode>(
     session: &mut Opening<M>,
     socket: &mut Socket,
     get: &mut Option<Asked>,
 ) -> Result<(), OpenError> {
-    let mut probed = false;
-    loop {
-        let poll = get.get_or_insert_with(|| session.ask());
+    let (mut probed, mut flushed) = (false, false);
+    while !(probed && flushed) {
+        if !flushed {
+            get.get_or_insert_with(|| session.ask());
+        }
+        let poll = async {
+            match get.as_mut() {
+                Some(poll) => poll.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             // What both have said, the answer came first.
             biased;
@@ -84,14 +97,14 @@ async fn answered<M: Mode>(
             }
             body = poll => {
                 *get = None;
-                session.feed(&body?, Instant::now()).map_err(|fault| OpenError::Ended(fault.end))?;
-                if probed {
-                    // From here on there is no way back.
-                    return say(socket, &Packet::Upgrade).await;
-                }
+                let body = body?;
+                session.feed(&body, Instant::now()).map_err(|fault| OpenError::Ended(fault.end))?;
+                flushed = probed || body.split(SEPARATOR).any(|packet| packet == NOOP);
             }
         }
     }
+    // From here on there is no way back.
+    say(socket, &Packet::Upgrade).await
 }
 
 async fn say(socket: &mut Socket, packet: &Packet<'_>) -> Result<(), OpenError> {

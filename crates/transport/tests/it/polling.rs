@@ -320,6 +320,33 @@ fn a_session_moves_to_a_websocket_once_the_probe_is_answered_and_the_poll_has_en
 
 // [I-10]
 #[test]
+fn a_poll_that_ends_with_a_noop_is_the_last_one_before_the_probe_is_answered() {
+    paused(async {
+        let (transport, peers) = pipes(polling(Polling::Upgrade));
+        let mut server = Server::new(peers);
+        let serve = async {
+            server.get().await.answer(WITH_WEBSOCKET);
+            let mut socket = server.sockets.recv().await.unwrap();
+            socket.upgrade().await;
+            server.get().await.answer("2");
+            assert_eq!(socket.hear().await, Some(Frame::Text("2probe".into())));
+            // The probe's answer is on its way for a second: polls that end at once would be very many by then.
+            server.get().await.answer("6");
+            tokio::time::timeout(Duration::from_secs(1), server.get()).await.map(drop).unwrap_err();
+            socket.say(&text("3probe")).await;
+            assert_eq!(socket.hear().await, Some(Frame::Text("5".into())));
+            assert_eq!(socket.hear().await, Some(Frame::Text("3".into())));
+            assert_eq!(socket.hear().await, Some(Frame::Text("40".into())));
+            socket.say(&text("40{}")).await;
+            socket
+        };
+        let (link, _socket) = join(transport.open(request("http://peer")), serve).await;
+        assert!(link.is_ok(), "{link:?}");
+    });
+}
+
+// [I-10]
+#[test]
 fn where_the_websocket_does_not_work_polling_goes_on() {
     paused(async {
         let (transport, peers) = pipes(polling(Polling::Upgrade));
