@@ -181,7 +181,10 @@ fn alarm(event: &Event) -> Option<Said> {
     let is_expected = if let Event::Connection(state) = event {
         !matches!(state, ConnectionState::Failed { .. })
     } else {
-        matches!(event, Event::Acked { .. } | Event::ChannelJoined { .. } | Event::Metrics(_))
+        matches!(
+            event,
+            Event::Acked { .. } | Event::Progress(_) | Event::ChannelJoined { .. } | Event::Metrics(_)
+        )
     };
     (!is_expected).then(|| Said::Alarm(format!("{event:?}")))
 }

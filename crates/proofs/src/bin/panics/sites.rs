@@ -1,14 +1,16 @@
 //! Where a handler can panic: read from the source of the actors, so that none can be forgotten.
 
-use std::{fs, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// The names of all failpoints. An actor's file that has more handlers than failpoints is an error.
 pub(crate) fn read() -> Result<Vec<&'static str>, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../actors");
-    let mut sites = Vec::new();
-    let files = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    for file in files {
-        let path = file.map_err(|error| error.to_string())?.path();
+    let (mut sites, mut files) = (Vec::new(), Vec::new());
+    find(&folder, &mut files).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for path in files {
         let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
         let source = code.collect::<Vec<_>>().join("\n");
@@ -29,6 +31,19 @@ pub(crate) fn read() -> Result<Vec<&'static str>, String> {
     sites.sort_unstable();
     sites.dedup();
     Ok(sites)
+}
+
+/// The files of the folder, and of those in it.
+fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            find(&path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn is_site(literal: &str, actor: &str) -> bool {
