@@ -2,28 +2,18 @@
 //! once. What each counts is what its own subscriber received.
 //!
 //! `cargo run --example quickstart`
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever started it")]
 
 mod count;
-mod link;
-mod server;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use actix::prelude::*;
-use actix_realtime::{
-    Client, ConnectionState, Event, Filter, Kind, MessageReceived, RedbStore, SendEvent, Subscribe,
-};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use actix_realtime::{Client, MessageReceived, RedbStore, SendEvent, Subscribe};
+use serde_json::json;
+use support::{Failure, Link, Progress, Server, Terminal, connected};
+use tokio::{sync::watch, time::timeout};
 
-use crate::{
-    count::{Counter, Counts, Number},
-    link::Link,
-    server::{Failure, Server},
-};
+use crate::count::{Counter, Counts, Number};
 
 const CHANNEL: &str = "quickstart";
 const MESSAGES: u64 = 10_000;
@@ -33,22 +23,15 @@ const BATCH: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 fn main() -> ExitCode {
-    match System::new().block_on(run()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("quickstart: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run("quickstart", PATIENCE, run)
 }
 
-async fn run() -> Result<bool, Failure> {
+async fn run(terminal: Terminal) -> Result<bool, Failure> {
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("server/events.redb");
     let server = Server::start(&log, 0)?;
     let link = Link::to(server.address())?;
-    let url = format!("ws://{}/ws", link.address());
+    let url = link.url();
 
     let (counts, watched) = watch::channel(Counts::default());
     let ann = client(&url, folder.path(), "ann").await?;
@@ -61,14 +44,17 @@ async fn run() -> Result<bool, Failure> {
         client.subscribe(events).await.ok_or("the client has ended")?;
         counters.push(counter);
     }
-    println!("two clients are connected; {MESSAGES} messages each way, three cuts, one dropped server");
+    terminal.say(format_args!(
+        "two clients are connected; {MESSAGES} messages each way, three cuts, one dropped server"
+    ));
 
+    let bar = terminal.progress(2 * MESSAGES, "delivered");
     let everything = async {
         tokio::try_join!(
             send(&ann, "ann"),
             send(&bob, "bob"),
-            disturb(watched.clone(), &link, server, &log),
-            report(watched.clone()),
+            disturb(watched.clone(), &link, server, &log, |line| bar.say(&terminal, line)),
+            report(watched.clone(), &bar),
         )
     };
     if let Ok(done) = timeout(PATIENCE, everything).await {
@@ -81,16 +67,17 @@ async fn run() -> Result<bool, Failure> {
         }
         server.drop_it();
     }
-    let counts = *watched.borrow();
-    println!(
-        "sent {}, delivered {}, lost {}, duplicated {}, reordered {}",
-        2 * MESSAGES,
-        counts.delivered,
-        2 * MESSAGES - counts.delivered,
-        counts.duplicated,
-        counts.reordered
+    drop(bar);
+    let Counts { delivered, duplicated, reordered } = *watched.borrow();
+    let (sent, lost) = (2 * MESSAGES, 2 * MESSAGES - delivered);
+    let right = lost + duplicated + reordered == 0;
+    let sentence = format_args!(
+        "sent {sent}, delivered {delivered}, lost {lost}, duplicated {duplicated}, reordered {reordered}"
     );
-    Ok(counts == Counts { delivered: 2 * MESSAGES, duplicated: 0, reordered: 0 })
+    let figures = json!({ "sent": sent, "delivered": delivered, "lost": lost, "duplicated": duplicated,
+        "reordered": reordered });
+    terminal.conclude(right, sentence, &figures);
+    Ok(right)
 }
 
 /// A client with a store of its own, connected and in the channel.
@@ -100,17 +87,8 @@ async fn client(url: &str, folder: &Path, name: &str) -> Result<Client, Failure>
         .channel(CHANNEL)
         .configure(|config| config.retry_max(Duration::from_secs(2)))
         .start()?;
-    let mut states = client.events(Filter::default().kinds([Kind::Connection])).await;
-    while let Some(event) = states.next().await {
-        let Event::Connection(state) = &*event else { continue };
-        if let ConnectionState::Failed { reason } = state {
-            return Err(reason.to_string().into());
-        }
-        if *state == ConnectionState::Connected {
-            return Ok(client);
-        }
-    }
-    Err("the client has ended".into())
+    connected(&client).await?;
+    Ok(client)
 }
 
 async fn send(client: &Client, from: &'static str) -> Result<(), Failure> {
@@ -133,29 +111,32 @@ async fn disturb(
     link: &Link,
     server: Server,
     log: &Path,
+    say: impl Fn(&str),
 ) -> Result<Server, Failure> {
     for at in [2_000, 6_000] {
         counts.wait_for(|counts| counts.delivered >= at).await?;
         link.cut();
-        println!("the links were cut");
+        say("the links were cut");
     }
     counts.wait_for(|counts| counts.delivered >= 10_000).await?;
     let port = server.address().port();
     server.drop_it();
-    println!("the server was dropped");
+    say("the server was dropped");
     let server = Server::start(log, port)?;
-    println!("the server was started again on the same log");
+    say("the server was started again on the same log");
     counts.wait_for(|counts| counts.delivered >= 15_000).await?;
     link.cut();
-    println!("the links were cut");
+    say("the links were cut");
     Ok(server)
 }
 
-async fn report(mut counts: watch::Receiver<Counts>) -> Result<(), Failure> {
-    let begun = Instant::now();
-    for at in (1..=10).map(|tenth| tenth * 2 * MESSAGES / 10) {
-        counts.wait_for(|counts| counts.delivered >= at).await?;
-        println!("{at} delivered after {:.1} s", begun.elapsed().as_secs_f64());
+async fn report(mut counts: watch::Receiver<Counts>, bar: &Progress) -> Result<(), Failure> {
+    loop {
+        let delivered = counts.borrow_and_update().delivered;
+        bar.set(delivered);
+        if delivered >= 2 * MESSAGES {
+            return Ok(());
+        }
+        counts.changed().await?;
     }
-    Ok(())
 }

@@ -1,20 +1,20 @@
 //! A server in this process, on a thread and a runtime of its own, that can be dropped as if it had died.
 
-use std::{error::Error, net::SocketAddr, path::Path, sync::mpsc, thread};
+use std::{net::SocketAddr, path::Path, sync::mpsc, thread};
 
 use actix::System;
 use actix_realtime_server::{
-    Node,
-    log::{OpenError, RedbLog, RedbOptions},
+    Node, NodeBuilder,
+    log::{MemoryLog, OpenError, RedbLog, RedbOptions},
 };
 use actix_web::{App, HttpServer};
 use tokio::sync::oneshot;
 
-/// Whatever went wrong.
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+use crate::Failure;
 
-/// A server that runs.
-pub(crate) struct Server {
+/// A server that runs, for WebSocket and Socket.IO at one port.
+#[derive(Debug)]
+pub struct Server {
     address: SocketAddr,
     drop_it: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
@@ -22,13 +22,35 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a server on a log in this file, at this port of this machine; 0 takes any.
-    pub(crate) fn start(log: &Path, port: u16) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// Where the file or the port cannot be had.
+    pub fn start(log: &Path, port: u16) -> Result<Self, Failure> {
         let log = open(log)?;
+        Self::start_with(port, move || Node::builder(log))
+    }
+
+    /// Starts a server that keeps its log in memory, at any free port.
+    ///
+    /// # Errors
+    /// Where no port can be had.
+    pub fn in_memory() -> Result<Self, Failure> {
+        Self::start_with(0, || Node::builder(MemoryLog::default()))
+    }
+
+    /// Starts the server that `build` describes, at this port; 0 takes any.
+    ///
+    /// # Errors
+    /// Where the port cannot be had, or the server does not start.
+    pub fn start_with(
+        port: u16,
+        build: impl FnOnce() -> NodeBuilder + Send + 'static,
+    ) -> Result<Self, Failure> {
         let (drop_it, dropped) = oneshot::channel();
         let (ready, is_ready) = mpsc::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async move {
-                if let Err(error) = serve(log, port, &ready, dropped).await {
+                if let Err(error) = serve(build(), port, &ready, dropped).await {
                     // Whoever waited for it has gone.
                     let _ = ready.send(Err(error));
                 }
@@ -38,12 +60,18 @@ impl Server {
         Ok(Self { address, drop_it, thread })
     }
 
-    pub(crate) const fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// For [`Client::builder`](actix_realtime::Client::builder), over a WebSocket.
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.address)
+    }
+
     /// Takes its runtime away from under its open sockets: it says goodbye to nobody, and finishes nothing.
-    pub(crate) fn drop_it(self) {
+    pub fn drop_it(self) {
         // A server that has failed is gone already.
         let _ = self.drop_it.send(());
         let _ = self.thread.join();
@@ -61,12 +89,12 @@ fn open(path: &Path) -> Result<RedbLog, Failure> {
 }
 
 async fn serve(
-    log: RedbLog,
+    builder: NodeBuilder,
     port: u16,
     ready: &mpsc::Sender<Result<SocketAddr, Failure>>,
     dropped: oneshot::Receiver<()>,
 ) -> Result<(), Failure> {
-    let node = Node::builder(log).start().await?;
+    let node = builder.start().await?;
     let on_connect = node.on_connect();
     let server = HttpServer::new(move || App::new().configure(node.routes()))
         .workers(1)

@@ -8,13 +8,18 @@ use std::{
 };
 
 /// Passes on what comes to its own address, over threads that end with their connection.
-pub(crate) struct Link {
+#[derive(Debug)]
+pub struct Link {
     address: SocketAddr,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Link {
-    pub(crate) fn to(server: SocketAddr) -> io::Result<Self> {
+    /// A link to this server, at an address of its own.
+    ///
+    /// # Errors
+    /// Where no port of this machine can be had.
+    pub fn to(server: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let (address, open) = (listener.local_addr()?, Arc::default());
         let link = Self { address, open };
@@ -23,8 +28,9 @@ impl Link {
             for client in listener.incoming().flatten() {
                 // Without a server the client's connection ends at once.
                 let Ok(server) = TcpStream::connect(server) else { continue };
-                if let Err(error) = pass_on(&client, &server) {
-                    eprintln!("a connection could not be passed on: {error}");
+                // Without it the client sees a link that is lost, and dials again.
+                if pass_on(&client, &server).is_err() {
+                    continue;
                 }
                 open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, server]);
             }
@@ -32,12 +38,18 @@ impl Link {
         Ok(link)
     }
 
-    pub(crate) const fn address(&self) -> SocketAddr {
+    /// Where clients connect to.
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// For [`Client::builder`](actix_realtime::Client::builder), over a WebSocket.
+    pub fn url(&self) -> String {
+        format!("ws://{}/ws", self.address)
+    }
+
     /// Ends every connection that there is, with whatever is on its way.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         for socket in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // One that has ended already cannot be ended again.
             let _ = socket.shutdown(Shutdown::Both);
